@@ -1,0 +1,1 @@
+"""Pascal VOC on disk: its trees, annotations and classes, and the schema of the encoded records."""

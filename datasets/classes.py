@@ -1,0 +1,85 @@
+"""Class lists: names in the order of their labels. Label 0 is the background; classes count from 1."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+BACKGROUND = "background"
+
+# In the alphabetical order that the VOC challenges and the released models use.
+VOC_NAMES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+
+
+def canonical(name: str) -> str:
+    """A class name without differences of case and blanks: ``" Dining  Table"`` and ``"diningtable"`` are one."""
+    return "".join(name.split()).lower()
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """The classes of a dataset.
+
+    Attributes:
+        names: class names without the background; the first has label 1.
+    """
+
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise ValueError("a class list needs at least one class, got none")
+        seen: dict[str, str] = {}
+        for name in self.names:
+            key = canonical(name)
+            if not key or key == BACKGROUND:
+                raise ValueError(f"class names must not be empty or {BACKGROUND!r}, got {name!r}")
+            if key in seen:
+                raise ValueError(f"class names must differ, got {seen[key]!r} and {name!r}")
+            seen[key] = name
+        object.__setattr__(self, "_labels", {canonical(name): i for i, name in enumerate(self.names, start=1)})
+        object.__setattr__(self, "_exact", frozenset(self.names))
+
+    def label(self, name: str) -> int:
+        """The label of a class name, whatever its case and blanks; KeyError if it is none of the list."""
+        labels: dict[str, int] = self._labels  # type: ignore[attr-defined]
+        return labels[canonical(name)]
+
+    def is_exact(self, name: str) -> bool:
+        """Whether `name` is spelled as in the list."""
+        exact: frozenset[str] = self._exact  # type: ignore[attr-defined]
+        return name in exact
+
+    @property
+    def with_background(self) -> tuple[str, ...]:
+        """All names in the order of the labels, the background first."""
+        return (BACKGROUND, *self.names)
+
+
+VOC = ClassList(VOC_NAMES)
+
+
+def read_class_file(path: str | Path) -> ClassList:
+    """The class list of a text file: one name a line, in the order of the labels; blank lines and ``#`` are skipped."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"--classes must be 'voc', 'auto' or a text file of names; cannot read {path}: {error}") from None
+    names = tuple(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
+    try:
+        return ClassList(names)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def from_names(names: Iterable[str]) -> ClassList:
+    """The class list of all names that occur, sorted; of spellings that differ in case or blanks the commonest stays."""
+    spellings: dict[str, dict[str, int]] = {}
+    for name in names:
+        counts = spellings.setdefault(canonical(name), {})
+        counts[name.strip()] = counts.get(name.strip(), 0) + 1
+    spellings.pop("", None)
+    best = {key: min(counts, key=lambda name: (-counts[name], name)) for key, counts in spellings.items()}
+    return ClassList(tuple(best[key] for key in sorted(best)))

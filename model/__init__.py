@@ -1,0 +1,1 @@
+"""The detector: boxes, default boxes, coder, network, loss and non-maximum suppression."""

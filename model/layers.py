@@ -1,0 +1,69 @@
+"""The Keras layers that SSD300 needs and Keras does not have."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+# The means of the BGR channels that VGG16 was trained with, in its own order.
+VGG16_BGR_MEAN = (103.939, 116.779, 123.68)
+
+
+@keras.saving.register_keras_serializable("ssd300")
+class PixelNormalization(keras.layers.Layer):
+    """RGB pixels 0 to 255 ``[B, H, W, 3]``, any dtype, as the network's input, in the layer's compute dtype.
+
+    Mode ``bgr_mean`` reverses the channels and subtracts VGG16's means; ``unit`` divides by 255.
+    """
+
+    def __init__(self, mode: str = "bgr_mean", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if mode not in ("bgr_mean", "unit"):
+            raise ValueError(f"mode must be 'bgr_mean' or 'unit', got {mode!r}")
+        self.mode = mode
+
+    def call(self, pixels: Any) -> Any:
+        """Normalised pixels, the shape of `pixels`."""
+        pixels = ops.cast(pixels, self.compute_dtype)
+        if self.mode == "unit":
+            return pixels / 255.0
+        return ops.flip(pixels, axis=-1) - ops.convert_to_tensor(VGG16_BGR_MEAN, dtype=pixels.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "mode": self.mode}
+
+
+@keras.saving.register_keras_serializable("ssd300")
+class L2Normalization(keras.layers.Layer):
+    """Divides each position by the L2 norm over its channels and multiplies a learned scale a channel.
+
+    Paper section 3.1 and ParseNet; Caffe's Normalize layer with ``across_spatial: false, channel_shared: false``.
+
+    Args:
+        initial_scale: start of every channel's scale.
+    """
+
+    # Caffe's own: keeps a position of zeros at zero, with a finite gradient.
+    EPSILON = 1e-10
+
+    def __init__(self, initial_scale: float = 20.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.initial_scale = initial_scale
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Makes the scale, one number a channel."""
+        self.scale = self.add_weight(
+            shape=(input_shape[-1],), initializer=keras.initializers.Constant(self.initial_scale), name="scale"
+        )
+
+    def call(self, features: Any) -> Any:
+        """Normalised features, the shape and dtype of `features`."""
+        # The squares of 512 channels overflow float16.
+        wide = ops.cast(features, "float32")
+        norm = ops.rsqrt(ops.sum(ops.square(wide), axis=-1, keepdims=True) + self.EPSILON)
+        return ops.cast(wide * norm * ops.cast(self.scale, "float32"), features.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "initial_scale": self.initial_scale}

@@ -1,0 +1,124 @@
+"""VGG16 (Simonyan and Zisserman 2014, configuration D): the convolutions that SSD300 stands on, and the classifier."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+from keras import layers
+
+from ssd300.model.layers import PixelNormalization
+
+# Layers a block and their channels.
+BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+
+
+def scaled(channels: int, width: float) -> int:
+    """`channels` of the full network at a relative `width`, at least 8."""
+    return max(8, round(channels * width))
+
+
+def convolution(
+    features: Any,
+    channels: int,
+    kernel: int,
+    *,
+    name: str,
+    norm: str = "none",
+    stride: int = 1,
+    dilation: int = 1,
+    padding: str = "same",
+) -> Any:
+    """Convolution, ReLU and, for `norm` ``batch``, a batch normalisation between them; Xavier kernel, zero bias."""
+    features = layers.Conv2D(
+        channels,
+        kernel,
+        strides=stride,
+        dilation_rate=dilation,
+        padding=padding,
+        use_bias=norm == "none",
+        kernel_initializer="glorot_uniform",
+        name=name,
+    )(features)
+    if norm == "batch":
+        # A momentum of .9 follows short trainings; Keras's own .99 needs hundreds of steps to forget its start.
+        features = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(features)
+    return layers.ReLU(name=f"{name}_relu")(features)
+
+
+def features(pixels: Any, *, width: float = 1.0, norm: str = "none") -> dict[str, Any]:
+    """The thirteen convolutions, conv1_1 to conv5_3, on normalised pixels ``[B, H, W, 3]``.
+
+    Returns:
+        ``conv4_3`` at 1/8 and ``conv5_3`` at 1/16 of the resolution, rounded up; pool5 is the caller's.
+    """
+    stages, x = {}, pixels
+    for block, (count, channels) in enumerate(BLOCKS, start=1):
+        if block > 1:
+            # Keras's `same` pooling rounds up, as Caffe does: 75 becomes 38.
+            x = layers.MaxPooling2D(2, 2, padding="same", name=f"pool{block - 1}")(x)
+        for index in range(1, count + 1):
+            x = convolution(x, scaled(channels, width), 3, name=f"conv{block}_{index}", norm=norm)
+        stages[f"conv{block}_{count}"] = x
+    return {name: stages[name] for name in ("conv4_3", "conv5_3")}
+
+
+def VGG16(classes: int = 1000, *, image_size: int = 224, pixels: str = "bgr_mean") -> keras.Model:  # noqa: N802
+    """The classification network with its head (flatten, 4096, 4096, softmax), for pretraining: 138,357,544 parameters.
+
+    Input RGB pixels 0 to 255 ``[B, image_size, image_size, 3]``; output probabilities ``[B, classes]``.
+    """
+    if classes < 2:
+        raise ValueError(f"a classifier needs at least 2 classes, got {classes}")
+    inputs = keras.Input((image_size, image_size, 3), name="pixels")
+    x = features(PixelNormalization(pixels, name="normalization")(inputs))["conv5_3"]
+    x = layers.MaxPooling2D(2, 2, name="pool5")(x)
+    x = layers.Flatten(name="flatten")(x)
+    for name in ("fc6", "fc7"):
+        x = layers.Dense(4096, activation="relu", name=name)(x)
+        x = layers.Dropout(0.5, name=f"{name}_dropout")(x)
+    outputs = layers.Dense(classes, activation="softmax", name="predictions")(x)
+    return keras.Model(inputs, outputs, name="vgg16")
+
+
+def load_weights(model: keras.Model, weights: str | Path) -> None:
+    """Puts VGG16's ImageNet convolutions into `model` (SSD300 or VGG16, full width, without batch normalisation).
+
+    Args:
+        weights: path of a file in the layout of Keras's applications (with or without the classifier's head, which is
+            left out), or ``imagenet``, which Keras downloads and keeps in its cache.
+
+    Raises:
+        ValueError: the file lacks a convolution, or a shape differs from the model's.
+    """
+    if str(weights) == "imagenet":
+        weights = _download()
+    path = Path(weights)
+    if not path.is_file():
+        raise ValueError(f"weights must be 'imagenet' or a file, got {path}: no such file")
+    with h5py.File(path, "r") as file:
+        for block, (count, _) in enumerate(BLOCKS, start=1):
+            for index in range(1, count + 1):
+                layer, stored = model.get_layer(f"conv{block}_{index}"), f"block{block}_conv{index}"
+                if stored not in file:
+                    raise ValueError(f"{path}: expected the layers of Keras's VGG16, but {stored} is not there")
+                group = file[stored]
+                # Legacy files list the arrays' names, kernel first, in an attribute.
+                arrays = [group[name][()] for name in group.attrs["weight_names"]]
+                expected = [tuple(variable.shape) for variable in layer.weights]
+                if [array.shape for array in arrays] != expected:
+                    raise ValueError(
+                        f"{path}: {stored} has shapes {[array.shape for array in arrays]}, but the model's {layer.name}"
+                        f" expects {expected}; VGG16 weights fit a model of width 1 without batch normalisation"
+                    )
+                layer.set_weights(arrays)
+
+
+def _download() -> str:
+    return keras.utils.get_file(
+        "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
+        "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        cache_subdir="models",
+        file_hash="6d6bbae143d832006294945121d1f1fc",
+    )

@@ -1,0 +1,1 @@
+"""From VOC to encoded records: matching, encoding, and the Beam job."""

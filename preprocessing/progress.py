@@ -1,0 +1,77 @@
+"""Live progress of local jobs: workers append to small files, the launcher adds up their sizes.
+
+A Beam runner blocks until its job ends and local runners publish no counters meanwhile, so this goes beside Beam.
+"""
+
+import os
+import sys
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from tqdm import tqdm
+
+_BATCH = 16  # pictures between two appends
+_INTERVAL = 0.5  # seconds between two looks
+
+
+def ticker(folder: str) -> Callable[[int], None]:
+    """A function that a worker calls with the number of pictures done; it appends a byte for each."""
+    path = Path(folder) / f"{os.getpid()}-{uuid.uuid4().hex}"
+    pending = 0
+
+    def tick(pictures: int) -> None:
+        nonlocal pending
+        pending += pictures
+        if pending >= _BATCH:
+            with path.open("ab") as file:
+                file.write(b"." * pending)
+            pending = 0
+
+    return tick
+
+
+class ProgressBar:
+    """A bar over the pictures of a job, on standard error, for as long as the context lasts.
+
+    Args:
+        folder: where the workers append.
+        pictures: of the whole job.
+        done: pictures of shards that stood before.
+    """
+
+    def __init__(self, folder: str, *, pictures: int, done: int) -> None:
+        self._folder = Path(folder)
+        self._bar = tqdm(
+            total=pictures,
+            initial=done,
+            desc="encoding",
+            unit=" pictures",
+            # A log gets a line now and then, a terminal a bar that moves.
+            mininterval=0.5 if sys.stderr.isatty() else 10,
+            file=sys.stderr,
+        )
+        self._start = done
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "ProgressBar":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        if kind is None:
+            self._bar.update(self._bar.total - self._bar.n)
+        self._bar.close()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(_INTERVAL):
+            seen = sum(file.stat().st_size for file in self._folder.iterdir())
+            # Retried shards are counted again: never beyond the whole.
+            self._bar.update(min(self._start + seen, self._bar.total) - self._bar.n)

@@ -1,0 +1,1 @@
+"""Reading, fitting, evaluating, predicting, plotting, and the command line."""
