@@ -18,6 +18,7 @@ INSTALL_REQUIRES = [
     "matplotlib>=3.9,<4",
     "numpy>=1.26,<3",
     "pillow>=10.4,<13",
+    "tensorboard>=2.19,<3",  # writes the scalars; TensorFlow itself no longer depends on it
     "tensorflow>=2.19,<3",
     "tensorflow-datasets>=4.9.8,<5",
     "tqdm>=4.66,<5",

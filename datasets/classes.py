@@ -66,7 +66,7 @@ def read_class_file(path: str | Path) -> ClassList:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"--classes must be 'voc', 'auto' or a text file of names; cannot read {path}: {error}") from None
+        raise ValueError(f"--classes must be 'voc', 'auto' or a text file; cannot read {path}: {error}") from None
     names = tuple(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
     try:
         return ClassList(names)

@@ -27,7 +27,9 @@ class Source:
 
     def __post_init__(self) -> None:
         if not self.split.isidentifier():
-            raise ValueError(f"--source: a split is named by letters, digits and underscores, got {self.split!r}; {_EXAMPLE}")
+            raise ValueError(
+                f"--source: a split is named by letters, digits and underscores, got {self.split!r}; {_EXAMPLE}"
+            )
         if not self.root or not self.image_set or PurePosixPath(self.image_set).name != self.image_set:
             raise ValueError(f"--source: got tree {self.root!r} and image set {self.image_set!r}; {_EXAMPLE}")
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 # The means of the BGR channels that VGG16 was trained with, in its own order.
@@ -67,3 +68,25 @@ class L2Normalization(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "initial_scale": self.initial_scale}
+
+
+@keras.saving.register_keras_serializable("ssd300")
+class FusedBatchNormalization(keras.layers.BatchNormalization):
+    """Keras's batch normalisation over the channels of ``[B, H, W, C]``, by TensorFlow's fused kernel when training.
+
+    Keras 3 computes the moments and the normalisation as separate operations; on a CPU that takes a third of the time
+    of a narrow network's step. Weights, inference and configuration are Keras's own.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Normalised features, the shape and dtype of `inputs`."""
+        if not training or not self.trainable:
+            return super().call(inputs, training=training, mask=mask)
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            inputs, self.gamma.value, self.beta.value, epsilon=self.epsilon, is_training=True
+        )
+        # The kernel gives the unbiased variance; Keras keeps the biased one.
+        count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), variance.dtype)
+        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance * (count - 1) / count)):
+            moving.assign(moving * self.momentum + batch * (1 - self.momentum))
+        return outputs

@@ -111,9 +111,7 @@ def greedy(overlaps: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
     return tf.while_loop(lambda _, changed: changed, step, (valid, tf.constant(True)))[0]
 
 
-def average_overlapping(
-    boxes: tf.Tensor, valid: tf.Tensor, *, iou_threshold: float
-) -> tuple[tf.Tensor, tf.Tensor]:
+def average_overlapping(boxes: tf.Tensor, valid: tf.Tensor, *, iou_threshold: float) -> tuple[tf.Tensor, tf.Tensor]:
     """The reference article's suppression: groups of overlapping boxes become their mean, until nothing overlaps.
 
     In a pass, the boxes are taken by falling score; each still free one gathers the free boxes that it overlaps by at

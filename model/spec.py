@@ -40,12 +40,14 @@ class FeatureMap:
 
 @dataclass(frozen=True)
 class SuppressionSpec:
-    """How detections become final: ``greedy`` non-maximum suppression or the article's ``average`` of overlapping boxes.
+    """How detections become final.
 
     Attributes:
+        method: ``greedy`` non-maximum suppression, or the article's ``average`` of overlapping boxes.
         score_threshold: a detection of a class needs a higher score.
         candidates: highest-scoring detections of a class that take part.
-        iou_threshold: ``greedy`` drops what overlaps a kept box by more; ``average`` joins what overlaps by at least it.
+        iou_threshold: ``greedy`` drops what overlaps a kept box by more; ``average`` joins what overlaps by at
+            least it.
         keep: highest-scoring detections of a picture, over all classes, that remain.
     """
 

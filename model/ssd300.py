@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from ssd300.model import vgg16
-from ssd300.model.layers import L2Normalization, PixelNormalization
+from ssd300.model.layers import FusedBatchNormalization, L2Normalization, PixelNormalization
 from ssd300.model.spec import IMAGE_SIZE, Spec, spec_named
 
 
@@ -97,7 +97,7 @@ def _stages(pixels: Any, spec: Spec, *, width: float, norm: str) -> dict[str, An
         x = conv(x, 128, 1, f"{stage}_1")
         stages[f"{stage}_2"] = x = conv(x, 256, 3, f"{stage}_2", padding="valid")
     # Its features are larger than those of the later stages: only the head sees them normalised.
-    normalize = L2Normalization if spec.stage4 == "l2" else layers.BatchNormalization
+    normalize = L2Normalization if spec.stage4 == "l2" else FusedBatchNormalization
     stages["conv4_3"] = normalize(name="conv4_3_norm")(stages["conv4_3"])
     return stages
 

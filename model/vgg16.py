@@ -7,7 +7,7 @@ import h5py
 import keras
 from keras import layers
 
-from ssd300.model.layers import PixelNormalization
+from ssd300.model.layers import FusedBatchNormalization, PixelNormalization
 
 # Layers a block and their channels.
 BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
@@ -42,7 +42,7 @@ def convolution(
     )(features)
     if norm == "batch":
         # A momentum of .9 follows short trainings; Keras's own .99 needs hundreds of steps to forget its start.
-        features = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(features)
+        features = FusedBatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(features)
     return layers.ReLU(name=f"{name}_relu")(features)
 
 
@@ -63,7 +63,7 @@ def features(pixels: Any, *, width: float = 1.0, norm: str = "none") -> dict[str
     return {name: stages[name] for name in ("conv4_3", "conv5_3")}
 
 
-def VGG16(classes: int = 1000, *, image_size: int = 224, pixels: str = "bgr_mean") -> keras.Model:  # noqa: N802
+def VGG16(classes: int = 1000, *, image_size: int = 224, pixels: str = "bgr_mean") -> keras.Model:
     """The classification network with its head (flatten, 4096, 4096, softmax), for pretraining: 138,357,544 parameters.
 
     Input RGB pixels 0 to 255 ``[B, image_size, image_size, 3]``; output probabilities ``[B, classes]``.

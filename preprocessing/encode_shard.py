@@ -65,14 +65,14 @@ def encode_shard(
 def _encode_picture(number: int, picture_id: str, settings: PreprocessSettings, report: ShardReport) -> Record:
     source = settings.sources[number]
     annotation_path = source.annotation_path(picture_id)
-    xml = _read(annotation_path)
+    xml = read_file(annotation_path)
     if xml is None:
         raise RejectedError("missing_annotation", annotation_path, "the image set names it, but it cannot be read")
     annotation = parse_annotation(xml, annotation_path)
 
     picture_paths = source.picture_paths(picture_id)
     for picture_path in picture_paths:
-        data = _read(picture_path)
+        data = read_file(picture_path)
         if data is not None:
             break
     else:
@@ -103,7 +103,7 @@ def _encode_picture(number: int, picture_id: str, settings: PreprocessSettings, 
     )
 
 
-def _read(path: str) -> bytes | None:
+def read_file(path: str) -> bytes | None:
     """The content of a file, None where there is none that can be read."""
     try:
         if "://" not in path:  # Python's own files are several times faster than TensorFlow's

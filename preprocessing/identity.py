@@ -63,7 +63,10 @@ class Identity:
         got = {**self.fields, "number of classes": len(self.fields["classes"]) + 1}
         differing = [name for name in expected if expected[name] != got.get(name)]
         if differing:
-            lines = [f"  {name}: the model expects {expected[name]!r}, the dataset has {got.get(name)!r}" for name in differing]
+            lines = [
+                f"  {name}: the model expects {expected[name]!r}, the dataset has {got.get(name)!r}"
+                for name in differing
+            ]
             raise IdentityMismatchError("\n".join(["the dataset was encoded for another model:", *lines]))
 
 
@@ -85,9 +88,7 @@ def identity_of(plan: Plan) -> Identity:
     identity.
     """
     settings = plan.settings
-    sources = [
-        f"{source.split}={PurePosixPath(source.root).name}:{source.image_set}" for source in settings.sources
-    ]
+    sources = [f"{source.split}={PurePosixPath(source.root).name}:{source.image_set}" for source in settings.sources]
     pictures = [[shard.split, shard.index, [name for _, name in shard.pictures]] for shard in plan.shards]
     return Identity(
         {

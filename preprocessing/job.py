@@ -214,5 +214,5 @@ def _write_tfds_metadata(plan: Plan, shards: dict[str, ShardReport], output: str
         version=record.VERSION,
         filename_template=template,
         check_data=False,
-        description=f"Pascal-VOC pictures ({names}) with ground truth encoded for SSD300, preset {plan.settings.preset}.",
+        description=f"Pascal-VOC pictures ({names}), encoded for SSD300, preset {plan.settings.preset}.",
     )

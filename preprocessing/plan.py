@@ -107,9 +107,9 @@ def make_plan(settings: PreprocessSettings) -> Plan:
     for number, source in enumerate(settings.sources):
         ids = source.ids()
         listed += len(ids)
-        pictures = splits.setdefault(source.split, {})
+        split_pictures = splits.setdefault(source.split, {})
         for picture_id in ids:
-            pictures.setdefault((source.root, picture_id), (number, picture_id))
+            split_pictures.setdefault((source.root, picture_id), (number, picture_id))
     shards: list[Shard] = []
     for split, unique in splits.items():
         pictures = list(unique.values())

@@ -47,7 +47,8 @@ def commonest(rejects: list[Reject], most: int = 10) -> str:
         examples.setdefault(reject.fault, reject)
     counts = Counter(reject.fault for reject in rejects).most_common(most)
     return "\n".join(
-        f"  {count:>7,}  {fault}, for example {examples[fault].path}: {examples[fault].message}" for fault, count in counts
+        f"  {count:>7,}  {fault}, for example {examples[fault].path}: {examples[fault].message}"
+        for fault, count in counts
     )
 
 

@@ -36,7 +36,9 @@ class PreprocessSettings:
             raise ValueError("a preprocessing job needs at least one source, got none")
         spec_named(self.preset)
         if self.convention not in CONVENTIONS:
-            raise ValueError(f"the coordinate convention must be one of {', '.join(CONVENTIONS)}; got {self.convention!r}")
+            raise ValueError(
+                f"the coordinate convention must be one of {', '.join(CONVENTIONS)}; got {self.convention!r}"
+            )
         if self.verify not in ("decode", "header"):
             raise ValueError(f"verify must be 'decode' or 'header', got {self.verify!r}")
         if not 1 <= self.shard_size <= 100_000:

@@ -1,0 +1,177 @@
+"""What happens beside the updates: recording, showing progress, checkpoints, and the stop on a NaN."""
+
+import csv
+import math
+import sys
+import time
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tqdm import tqdm
+
+from ssd300.training.run_directory import RunDirectory
+from ssd300.training.settings import TrainSettings
+
+FIELDS = ("step", "epoch", "loss", "confidence", "localization", "l2", "matches", "learning_rate", "images_per_second")
+_VALIDATION = tuple(f"val_{name}" for name in ("loss", "confidence", "localization"))
+_WINDOW = 10  # steps that a row of the history averages
+
+
+class TrainingDivergedError(RuntimeError):
+    """The loss is no number any more."""
+
+
+def _step(model: keras.Model) -> int:
+    return int(model.optimizer.iterations.numpy())
+
+
+class StopAtStep(keras.callbacks.Callback):
+    """Ends the training when the optimizer has made `steps` updates, also within an epoch."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self._steps = steps
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Looks at the optimizer."""
+        if _step(self.model) >= self._steps:
+            self.model.stop_training = True
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Raises `TrainingDivergedError`, naming the step, as soon as a loss is not finite."""
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Looks at the loss terms."""
+        broken = [name for name, value in (logs or {}).items() if not math.isfinite(value)]
+        if broken:
+            raise TrainingDivergedError(
+                f"{', '.join(broken)} became NaN or infinite at step {_step(self.model)}; "
+                "a lower --learning-rate, or a look at the data, may help. Older checkpoints are unharmed"
+            )
+
+
+class SaveCheckpoints(keras.callbacks.Callback):
+    """Saves a checkpoint every `settings.checkpoint_steps` (or every epoch) and at the end."""
+
+    def __init__(self, run: RunDirectory, settings: TrainSettings) -> None:
+        super().__init__()
+        self._run, self._settings, self._saved = run, settings, -1
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Saves where the steps say so."""
+        every = self._settings.checkpoint_steps
+        if every and _step(self.model) % every == 0:
+            self._save()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Saves once an epoch unless the steps decide."""
+        if not self._settings.checkpoint_steps:
+            self._save()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Saves the last step."""
+        self._save()
+
+    def _save(self) -> None:
+        step = _step(self.model)
+        if step != self._saved:
+            self._run.save_checkpoint(self.model, step, keep=self._settings.keep_checkpoints)
+            self._saved = step
+
+
+class Recorder(keras.callbacks.Callback):
+    """Writes the history (CSV and TensorBoard) and shows the progress on standard error.
+
+    A row is the mean over ten steps. Rows of steps after the checkpoint that a run resumes from are dropped.
+
+    Args:
+        run: where to write.
+        settings: of the run.
+        first_step: steps made before.
+        steps_per_epoch: for the epoch of a row.
+    """
+
+    def __init__(self, run: RunDirectory, settings: TrainSettings, *, first_step: int, steps_per_epoch: int) -> None:
+        super().__init__()
+        self._run, self._settings, self._steps_per_epoch = run, settings, steps_per_epoch
+        self._first_step = first_step
+        self._window = 0
+        self._since = 0.0
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Opens the files."""
+        path = self._run.history_path
+        rows = []
+        if path.exists():
+            with path.open(newline="") as file:
+                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= self._first_step]
+        self._file = path.open("w", newline="")
+        self._csv = csv.DictWriter(self._file, [*FIELDS, *_VALIDATION], restval="")
+        self._csv.writeheader()
+        self._csv.writerows(rows)
+        self._summaries = tf.summary.create_file_writer(str(self._run.logs_path))
+        self._bar = tqdm(
+            total=self._settings.steps,
+            initial=self._first_step,
+            desc="training",
+            unit=" steps",
+            mininterval=0.5 if sys.stderr.isatty() else 10,
+            file=sys.stderr,
+        )
+        self._clock = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Counts, and writes a row where a window ends."""
+        self._window += 1
+        step = _step(self.model)
+        if self._window == _WINDOW or step == self._settings.steps:
+            self._write(step, dict(logs or {}))
+        self._bar.update(step - self._bar.n)
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Takes the time of a validation out of the speed."""
+        self._since = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Adds the validation's losses as a row of their own."""
+        if self._since:
+            self._clock += time.perf_counter() - self._since
+            self._since = 0.0
+        row = {name: value for name, value in (logs or {}).items() if name in _VALIDATION}
+        if row:
+            step = _step(self.model)
+            self._csv.writerow({"step": step, "epoch": self._epoch(step), **row})
+            self._summarize(step, row)
+            self._bar.write(f"step {step}: validation loss {row['val_loss']:.3f}", file=sys.stderr)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Closes the files."""
+        self._bar.close()
+        self._file.close()
+        self._summaries.close()
+
+    def _epoch(self, step: int) -> float:
+        return round(step / self._steps_per_epoch, 3)
+
+    def _write(self, step: int, logs: dict[str, Any]) -> None:
+        now = time.perf_counter()
+        speed = self._window * self._settings.batch_size / (now - self._clock)
+        rate = float(self.model.optimizer.learning_rate)
+        row = {**logs, "learning_rate": rate, "images_per_second": round(speed, 2)}
+        self._csv.writerow({"step": step, "epoch": self._epoch(step), **row})
+        self._file.flush()
+        self._summarize(step, row)
+        self._bar.set_postfix_str(
+            f"loss {logs['loss']:.3f} (conf {logs['confidence']:.3f}, loc {logs['localization']:.3f}), "
+            f"{logs['matches']:.1f} matches, lr {rate:.2g}, {speed:.1f} images/s",
+            refresh=False,
+        )
+        self.model.reset_metrics()  # so that the next row is the mean of the next window
+        self._window, self._clock = 0, now
+
+    def _summarize(self, step: int, row: dict[str, Any]) -> None:
+        with self._summaries.as_default():
+            for name, value in row.items():
+                tf.summary.scalar(name, value, step=step)

@@ -1,0 +1,41 @@
+"""Importing TensorFlow without the lines that it prints before anyone can set its log level."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def quiet_import() -> Iterator[None]:
+    """Holds back what libraries print to standard error meanwhile; it is printed after all if an exception passes.
+
+    TensorFlow's log level does not reach the messages that its C++ code prints before its logging begins.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0":  # someone wants to see them
+        yield
+        return
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(saved, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow and runs its first operation, quietly."""
+    with quiet_import():
+        import tensorflow as tf
+
+        tf.constant(0)

@@ -1,0 +1,90 @@
+"""The settings of a training run: the paper's solver by default."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import keras
+
+Optimizer = Literal["sgd", "adam"]
+Schedule = Literal["step", "cosine", "constant"]
+# Shares of the steps after which the schedule `step` divides by ten: 80,000 and 100,000 of 120,000.
+_DROPS = (2 / 3, 5 / 6)
+_CHOICES = {
+    "norm": ("none", "batch"),
+    "optimizer": ("sgd", "adam"),
+    "schedule": ("step", "cosine", "constant"),
+    "augmentation": ("light", "none"),
+    "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
+}
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How to train on an encoded dataset.
+
+    Attributes:
+        dataset: its folder.
+        split: what to train on.
+        validation_split: what to compute the loss of after each epoch, None for nothing.
+        preset: None for the dataset's own.
+        width: channels relative to the paper's.
+        norm: ``none`` or ``batch``.
+        weights: ``imagenet``, a Keras ``notop`` file of VGG16, or ``none``.
+        steps: updates in all.
+        batch_size: pictures an update.
+        optimizer: ``sgd`` (momentum .9) or ``adam``.
+        learning_rate: at the start.
+        schedule: ``step`` (divided by ten at 2/3 and 5/6 of the steps), ``cosine`` (to zero) or ``constant``.
+        weight_decay: coupled, of kernels alone.
+        augmentation: ``light`` (mirror and photometric distortion) or ``none``.
+        precision: Keras's dtype policy.
+        seed: of weights, order and augmentation.
+        checkpoint_steps: steps between two checkpoints, None for once an epoch.
+        keep_checkpoints: newest checkpoints that stay.
+        jit_compile: whether XLA compiles the step; it helps on GPUs and slows CPUs down.
+    """
+
+    dataset: str
+    split: str = "train"
+    validation_split: str | None = None
+    preset: str | None = None
+    width: float = 1.0
+    norm: str = "none"
+    weights: str = "imagenet"
+    steps: int = 120_000
+    batch_size: int = 32
+    optimizer: Optimizer = "sgd"
+    learning_rate: float = 1e-3
+    schedule: Schedule = "step"
+    weight_decay: float = 5e-4
+    augmentation: str = "light"
+    precision: str = "float32"
+    seed: int = 0
+    checkpoint_steps: int | None = None
+    keep_checkpoints: int = 3
+    jit_compile: bool = False
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
+        for name in ("steps", "batch_size", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.checkpoint_steps is not None and self.checkpoint_steps < 1:
+            raise ValueError(f"checkpoint_steps must be at least 1, got {self.checkpoint_steps}")
+        if not self.learning_rate > 0 or self.weight_decay < 0:
+            raise ValueError(
+                "learning_rate must be positive and weight_decay not negative, "
+                f"got {self.learning_rate} and {self.weight_decay}"
+            )
+
+    def make_optimizer(self) -> keras.optimizers.Optimizer:
+        """The optimizer with its schedule."""
+        rate = self.learning_rate
+        if self.schedule == "step":
+            boundaries = [round(share * self.steps) for share in _DROPS]
+            rate = keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, [rate, rate / 10, rate / 100])
+        elif self.schedule == "cosine":
+            rate = keras.optimizers.schedules.CosineDecay(rate, self.steps)
+        return keras.optimizers.SGD(rate, momentum=0.9) if self.optimizer == "sgd" else keras.optimizers.Adam(rate)
