@@ -135,11 +135,12 @@ def _outline(name: str, random: np.random.Generator) -> np.ndarray:
     """Corners ``[N, 2]`` of a shape that fills the unit square."""
     if name == "disc":
         angles, radius = np.linspace(0, 2 * np.pi, 48, endpoint=False), np.ones(48)
-    elif name == "star":
-        angles, radius = np.linspace(0, 2 * np.pi, 10, endpoint=False), np.tile([1.0, 0.42], 5)
-        angles = angles + random.uniform(0, 2 * np.pi)
     else:
-        angles, radius = np.linspace(0, 2 * np.pi, 3, endpoint=False) + random.uniform(0, 2 * np.pi), np.ones(3)
+        # Upright, leaning up to 15 degrees: a triangle of any orientation is another, harder task.
+        up = -np.pi / 2 + random.uniform(-np.pi / 12, np.pi / 12)
+        corners = 10 if name == "star" else 3
+        angles = np.linspace(0, 2 * np.pi, corners, endpoint=False) + up
+        radius = np.tile([1.0, 0.42], 5) if name == "star" else np.ones(3)
     points = np.stack([radius * np.cos(angles), radius * np.sin(angles)], axis=1)
     low, high = points.min(axis=0), points.max(axis=0)
     return (points - low) / (high - low)

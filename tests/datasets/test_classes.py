@@ -1,0 +1,103 @@
+"""Class lists: labels, spelling, files, and the names found in annotations."""
+
+import pytest
+
+from ssd300.datasets.classes import VOC, ClassList, canonical, from_names, read_class_file
+
+
+@pytest.mark.parametrize("name", ["diningtable", "DiningTable", " dining  table ", "Dining\tTable\n"])
+def test_canonical_ignores_case_and_blanks(name):
+    assert canonical(name) == "diningtable"
+
+
+def test_canonical_keeps_other_characters():
+    assert canonical("T-Shirt_2") == "t-shirt_2"
+
+
+def test_voc_labels_count_from_one_in_alphabetical_order():
+    assert len(VOC.names) == 20
+    assert list(VOC.names) == sorted(VOC.names)
+    assert [VOC.label(name) for name in ("aeroplane", "cat", "person", "tvmonitor")] == [1, 8, 15, 20]
+    assert VOC.with_background[0] == "background"
+    assert VOC.with_background[15] == "person"
+
+
+def test_labels_follow_the_lists_own_order():
+    classes = ClassList(("zebra", "ant"))
+    assert (classes.label("zebra"), classes.label("ant")) == (1, 2)
+    assert classes.with_background == ("background", "zebra", "ant")
+
+
+def test_a_label_is_found_in_any_spelling_and_is_exact_tells_them_apart():
+    classes = ClassList(("Traffic Light", "car"))
+    assert classes.label("traffic light") == classes.label("TRAFFICLIGHT") == 1
+    assert classes.is_exact("Traffic Light")
+    assert not classes.is_exact("traffic light")
+
+
+@pytest.mark.parametrize("name", ["dog", "background", ""])
+def test_a_name_that_is_not_in_the_list_has_no_label(name):
+    with pytest.raises(KeyError):
+        ClassList(("cat",)).label(name)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ((), "at least one"),
+        (("cat", " "), "empty"),
+        (("cat", "Background"), "background"),
+        (("cat", "dog", "C at"), "'cat' and 'C at'"),
+    ],
+)
+def test_lists_that_cannot_be_used(names, message):
+    with pytest.raises(ValueError, match=message):
+        ClassList(names)
+
+
+def test_equal_lists_are_equal_and_hash_alike():
+    assert ClassList(("a", "b")) == ClassList(("a", "b"))
+    assert hash(ClassList(("a", "b"))) == hash(ClassList(("a", "b")))
+    assert ClassList(("a", "b")) != ClassList(("b", "a"))
+
+
+def test_a_class_file_has_a_name_a_line_comments_and_blank_lines(tmp_path):
+    path = tmp_path / "classes.txt"
+    path.write_text("# my classes\n\nzebra\n  traffic light \n\t# later: bus\ncaf\u00e9\n", encoding="utf-8")
+    assert read_class_file(path) == ClassList(("zebra", "traffic light", "caf\u00e9"))
+
+
+def test_a_class_file_that_is_not_there_says_what_is_possible(tmp_path):
+    with pytest.raises(ValueError, match=r"voc.*auto.*none\.txt"):
+        read_class_file(tmp_path / "none.txt")
+
+
+def test_a_class_file_that_is_not_text_is_refused(tmp_path):
+    (tmp_path / "classes.bin").write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(ValueError, match=r"classes\.bin"):
+        read_class_file(tmp_path / "classes.bin")
+
+
+@pytest.mark.parametrize(("text", "message"), [("# nothing\n", "at least one"), ("cat\nCAT\n", "'cat' and 'CAT'")])
+def test_a_bad_list_in_a_file_names_the_file(tmp_path, text, message):
+    (tmp_path / "classes.txt").write_text(text)
+    with pytest.raises(ValueError, match=rf"classes\.txt.*{message}"):
+        read_class_file(tmp_path / "classes.txt")
+
+
+def test_names_that_occur_become_a_sorted_list():
+    assert from_names(["zebra", "ant", "zebra"]) == ClassList(("ant", "zebra"))
+
+
+def test_of_several_spellings_the_commonest_stays():
+    names = ["Dining Table", "diningtable", "Dining Table", " cat", "Cat", "Cat"]
+    assert from_names(names).names == ("Cat", "Dining Table")
+
+
+def test_a_tie_of_spellings_does_not_depend_on_their_order():
+    assert from_names(["Cat", "cat"]) == from_names(["cat", "Cat"])
+
+
+def test_no_names_are_no_list():
+    with pytest.raises(ValueError, match="at least one"):
+        from_names(["", " "])

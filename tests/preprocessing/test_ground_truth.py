@@ -1,0 +1,183 @@
+"""Ground truth from annotations: what is repaired, what is rejected, and that nothing else comes out."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssd300.datasets.annotation import Annotation, VocObject, parse_annotation
+from ssd300.datasets.classes import ClassList
+from ssd300.datasets.faults import FAULTS, RejectedError
+from ssd300.preprocessing.ground_truth import GroundTruth, ground_truth
+from ssd300.preprocessing.picture import Picture
+
+CLASSES = ClassList(("ant", "Traffic Light", "cat"))
+PICTURE = Picture(b"", 300, 200, (300, 200), ())
+
+
+def truth_of(*objects: VocObject, size=(300, 200), picture=PICTURE, convention="caffe") -> GroundTruth:
+    annotation = Annotation(size, objects)
+    return ground_truth(annotation, picture, classes=CLASSES, convention=convention, path="a.xml")
+
+
+def fault_of(*objects: VocObject, convention="caffe") -> RejectedError:
+    with pytest.raises(RejectedError) as caught:
+        truth_of(*objects, convention=convention)
+    assert caught.value.path == "a.xml"
+    return caught.value
+
+
+def test_objects_keep_their_order_labels_and_flags():
+    truth = truth_of(
+        VocObject("cat", 30, 20, 150, 100, difficult=True),
+        VocObject("ant", 60, 50, 240, 150, truncated=True),
+    )
+    np.testing.assert_allclose(truth.boxes, [[0.1, 0.1, 0.5, 0.5], [0.25, 0.2, 0.75, 0.8]], rtol=1e-6)
+    assert truth.boxes.dtype == np.float32
+    assert truth.labels.tolist() == [3, 1]
+    assert truth.labels.dtype == np.int32
+    assert (truth.difficult.tolist(), truth.truncated.tolist()) == ([True, False], [False, True])
+    assert truth.repairs == ()
+
+
+def test_the_convention_is_obeyed():
+    truth = truth_of(VocObject("cat", 31, 21, 150, 100), convention="inclusive")
+    np.testing.assert_allclose(truth.boxes, [[0.1, 0.1, 0.5, 0.5]], rtol=1e-6)
+
+
+def test_no_objects_have_empty_arrays_of_the_right_shape():
+    truth = truth_of()
+    assert truth.boxes.shape == (0, 4)
+    assert truth.labels.shape == truth.difficult.shape == truth.truncated.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("corners", "box"),
+    [
+        ((-30, 20, 150, 100), [0.1, 0, 0.5, 0.5]),
+        ((30, -1, 150, 100), [0, 0.1, 0.5, 0.5]),
+        ((30, 20, 301, 100), [0.1, 0.1, 0.5, 1]),
+        ((30, 20, 150, 999), [0.1, 0.1, 1, 0.5]),
+        ((-5, -5, 305, 205), [0, 0, 1, 1]),
+    ],
+)
+def test_a_box_over_the_border_is_clipped_and_counted(corners, box):
+    truth = truth_of(VocObject("cat", *corners))
+    np.testing.assert_allclose(truth.boxes, [box], rtol=1e-6)
+    assert truth.repairs == ("clipped_box",)
+
+
+@pytest.mark.parametrize("convention", ["caffe", "inclusive"])
+def test_the_whole_picture_is_not_clipped(convention):
+    assert truth_of(VocObject("cat", 1, 1, 300, 200), convention=convention).repairs == ()
+
+
+def test_a_zero_based_minimum_is_clipped_under_the_inclusive_convention_alone():
+    corner = VocObject("cat", 0, 0, 150, 100)
+    assert truth_of(corner, convention="inclusive").repairs == ("clipped_box",)
+    assert truth_of(corner, convention="caffe").repairs == ()
+
+
+@pytest.mark.parametrize("corners", [(150, 20, 30, 100), (30, 100, 150, 20), (150, 100, 30, 20)])
+def test_swapped_corners_are_swapped_back(corners):
+    truth = truth_of(VocObject("cat", *corners))
+    np.testing.assert_allclose(truth.boxes, [[0.1, 0.1, 0.5, 0.5]], rtol=1e-6)
+    assert truth.repairs == ("swapped_corners",)
+
+
+@pytest.mark.parametrize("corners", [(30, 20, 30, 100), (30, 20, 150, 20), (30, 20, 30, 20), (30, 20, 30 + 1e-7, 100)])
+def test_a_box_without_area_is_rejected(corners):
+    assert fault_of(VocObject("cat", *corners)).fault == "no_area"
+
+
+def test_one_pixel_has_an_area_under_the_inclusive_convention():
+    truth = truth_of(VocObject("cat", 30, 20, 30, 20), convention="inclusive")
+    np.testing.assert_allclose(truth.boxes, [[19 / 200, 29 / 300, 20 / 200, 30 / 300]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("corners", [(301, 20, 400, 100), (30, 201, 150, 300), (-50, 20, -1, 100), (-9, 20, 0, 100)])
+def test_a_box_outside_is_rejected_with_its_numbers_and_the_pictures_size(corners):
+    error = fault_of(VocObject("cat", *corners))
+    assert error.fault == "outside_picture"
+    assert "300x200" in error.message
+    assert f"xmin={corners[0]}" in error.message
+
+
+def test_an_unknown_class_is_rejected_with_the_known_ones():
+    error = fault_of(VocObject("ant", 1, 1, 9, 9), VocObject("dog", 1, 1, 9, 9))
+    assert error.fault == "unknown_class"
+    assert "'dog'" in error.message
+    assert "ant, Traffic Light, cat" in error.message
+
+
+def test_another_spelling_is_mended_and_counted_once_an_object():
+    truth = truth_of(
+        VocObject("CAT", 1, 1, 9, 9), VocObject("traffic light", 2, 2, 9, 9), VocObject("Traffic Light", 3, 3, 9, 9)
+    )
+    assert truth.labels.tolist() == [3, 2, 2]
+    assert truth.repairs == ("class_spelling", "class_spelling")
+
+
+def test_a_duplicate_is_kept_once_with_the_first_ones_flags():
+    box = (30, 20, 150, 100)
+    truth = truth_of(
+        VocObject("cat", *box, difficult=True), VocObject("cat", *box), VocObject("ant", *box), VocObject("cat", *box)
+    )
+    assert truth.labels.tolist() == [3, 1]
+    assert truth.boxes.shape == (2, 4)
+    assert truth.difficult.tolist() == [True, False]
+    assert truth.repairs == ("duplicate_object", "duplicate_object")
+
+
+@pytest.mark.parametrize("size", [None, (200, 300), (301, 200)])
+def test_a_wrong_size_yields_to_the_pictures_own(size):
+    truth = truth_of(VocObject("cat", 30, 20, 150, 100), size=size)
+    np.testing.assert_allclose(truth.boxes, [[0.1, 0.1, 0.5, 0.5]], rtol=1e-6)
+    assert truth.repairs == ("wrong_size",)
+
+
+@pytest.mark.parametrize("size", [(200, 300), (300, 200)])
+def test_both_sizes_of_a_turned_picture_are_right(size):
+    turned = Picture(b"", 300, 200, (200, 300), ("exif_rotated",))
+    truth = truth_of(VocObject("cat", 30, 20, 150, 100), size=size, picture=turned)
+    np.testing.assert_allclose(truth.boxes, [[0.1, 0.1, 0.5, 0.5]], rtol=1e-6)
+    assert truth.repairs == ()
+
+
+good_numbers = st.floats(-50, 350).map(str) | st.integers(-50, 350).map(str)
+odd_numbers = st.sampled_from(["nan", "inf", "1e999", "-1e6", "", " 7 ", "x", "0", "300", "200", "1e-40", "5e-324"])
+numbers = st.one_of([good_numbers] * 9 + [odd_numbers])
+names = st.sampled_from(["ant", "CAT", "traffic light"] * 6 + ["dog", " ", "<part/>"])
+
+
+def either(xml: bytes, size: tuple[int, int], convention) -> GroundTruth | str:
+    """The ground truth of an annotation, or the fault that rejects it."""
+    try:
+        annotation = parse_annotation(xml, "a.xml")
+        picture = Picture(b"", *size, size, ())
+        return ground_truth(annotation, picture, classes=CLASSES, convention=convention, path="a.xml")
+    except RejectedError as error:
+        return error.fault
+
+
+@given(
+    objects=st.lists(st.tuples(names, *[numbers] * 4), max_size=4),
+    convention=st.sampled_from(["caffe", "inclusive"]),
+    size=st.tuples(st.integers(1, 400), st.integers(1, 400)),
+)
+def test_any_annotation_gives_boxes_of_positive_area_inside_or_a_known_fault(objects, convention, size):
+    text = "<annotation>"
+    for name, *corners in objects:
+        tags = zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True)
+        box = "".join(f"<{tag}>{number}</{tag}>" for tag, number in tags)
+        text += f"<object><name>{name}</name><bndbox>{box}</bndbox></object>"
+    truth = either(f"{text}</annotation>".encode(), size, convention)
+    if isinstance(truth, str):
+        assert FAULTS[truth].action == "rejected"
+        return
+    assert {len(truth.labels), len(truth.difficult), len(truth.truncated)} == {len(truth.boxes)}
+    assert len(truth.boxes) + truth.repairs.count("duplicate_object") == len(objects)
+    assert ((truth.labels >= 1) & (truth.labels <= 3)).all()
+    assert ((truth.boxes >= 0) & (truth.boxes <= 1)).all()
+    assert (truth.boxes[:, 2:] > truth.boxes[:, :2]).all()
+    assert all(FAULTS[name].action == "repaired" for name in truth.repairs)

@@ -1,0 +1,133 @@
+"""The plan: every picture once, the same for a seed, in shards of equal size."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ssd300.datasets.classes import ClassList
+from ssd300.datasets.sources import Source
+from ssd300.preprocessing.plan import Plan, make_plan
+from ssd300.preprocessing.settings import PreprocessSettings
+
+CLASSES = ClassList(("ant", "bee"))
+
+
+def image_set(folder, name: str, ids) -> Source:
+    path = folder / "ImageSets/Main"
+    path.mkdir(parents=True, exist_ok=True)
+    (path / f"{name}.txt").write_text("".join(f"{line}\n" for line in ids))
+    return Source(name, str(folder), name)
+
+
+def plan_of(*sources: Source, **options) -> Plan:
+    return make_plan(PreprocessSettings(sources=sources, classes=CLASSES, **options))
+
+
+def names_in(plan: Plan, split: str) -> list[tuple[int, str]]:
+    return [picture for shard in plan.of_split(split) for picture in shard.pictures]
+
+
+IDS = [f"{number:06d}" for number in range(100)]
+
+
+def test_the_same_seed_gives_the_same_plan_and_another_seed_another_order(tmp_path):
+    source = image_set(tmp_path, "train", IDS)
+    first, second, other = plan_of(source, seed=3), plan_of(source, seed=3), plan_of(source, seed=4)
+    assert first == second
+    assert first.digest() == second.digest()
+    assert names_in(first, "train") != names_in(other, "train")
+    assert Counter(names_in(first, "train")) == Counter(names_in(other, "train"))
+    assert first.digest() != other.digest()
+
+
+def test_the_order_is_shuffled(tmp_path):
+    names = [name for _, name in names_in(plan_of(image_set(tmp_path, "train", IDS)), "train")]
+    assert names != IDS
+    assert sorted(names) == IDS
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pictures=st.integers(1, 300), shard_size=st.integers(1, 40), seed=st.integers(0, 2**32))
+def test_no_picture_is_lost_or_doubled_and_shards_are_balanced(tmp_path, pictures, shard_size, seed):
+    ids = [f"p{number}" for number in range(pictures)]
+    plan = plan_of(image_set(tmp_path, "train", ids), shard_size=shard_size, seed=seed)
+    assert Counter(names_in(plan, "train")) == Counter((0, name) for name in ids)
+    assert plan.pictures == pictures
+    sizes = [len(shard.pictures) for shard in plan.shards]
+    assert min(sizes) >= 1
+    assert max(sizes) <= shard_size
+    assert max(sizes) - min(sizes) <= 1
+    assert [shard.index for shard in plan.shards] == list(range(len(sizes)))
+    assert {shard.count for shard in plan.shards} == {len(sizes)}
+
+
+def test_shards_are_named_as_tfds_expects_and_keys_differ(tmp_path):
+    plan = plan_of(image_set(tmp_path, "train", IDS), image_set(tmp_path, "test", IDS[:3]), shard_size=40)
+    assert [shard.name for shard in plan.of_split("test")] == ["ssd300-test.tfrecord-00000-of-00001"]
+    count = len(list(plan.of_split("train")))
+    assert next(plan.of_split("train")).name == f"ssd300-train.tfrecord-00000-of-{count:05d}"
+    assert len({shard.name for shard in plan.shards}) == len({shard.key for shard in plan.shards}) == count + 1
+
+
+def test_several_sources_feed_one_split_and_are_mixed(tmp_path):
+    first = replace(image_set(tmp_path / "VOC2007", "trainval", IDS), split="train")
+    second = replace(image_set(tmp_path / "VOC2012", "trainval", IDS), split="train")
+    plan = plan_of(first, second, image_set(tmp_path / "VOC2007", "test", ["x", "y"]))
+    assert plan.splits == ("train", "test")
+    assert Counter(names_in(plan, "train")) == Counter((number, name) for number in (0, 1) for name in IDS)
+    assert Counter(names_in(plan, "test")) == Counter([(2, "x"), (2, "y")])
+    assert {number for number, _ in next(plan.of_split("train")).pictures} == {0, 1}
+    assert plan.listed_twice == 0
+
+
+def test_an_id_listed_twice_for_a_split_is_encoded_once_and_counted(tmp_path):
+    train = image_set(tmp_path, "train", ["a", "b", "a"])
+    again = replace(image_set(tmp_path, "more", ["b", "c"]), split="train")
+    plan = plan_of(train, again, image_set(tmp_path, "test", ["a"]))
+    assert sorted(names_in(plan, "train")) == [(0, "a"), (0, "b"), (1, "c")]
+    assert names_in(plan, "test") == [(2, "a")]
+    assert plan.listed_twice == 2
+
+
+def test_a_plan_goes_through_json(tmp_path):
+    source = image_set(tmp_path, "train", [*IDS, "caf\u00e9", IDS[0]])
+    plan = plan_of(source, preset="article", convention="inclusive", verify="header", seed=5, shard_size=30)
+    again = Plan.from_json(plan.to_json())
+    assert again == plan
+    assert again.to_json() == plan.to_json()
+    assert again.digest() == plan.digest()
+    assert again.settings.classes.label("bee") == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"preset": "article"},
+        {"convention": "inclusive"},
+        {"verify": "header"},
+        {"seed": 1},
+        {"shard_size": 7},
+        {"classes": ClassList(("bee", "ant"))},
+    ],
+)
+def test_the_digest_depends_on_every_setting(tmp_path, change):
+    given = PreprocessSettings(sources=(image_set(tmp_path, "train", IDS),), classes=CLASSES)
+    assert make_plan(given).digest() != make_plan(replace(given, **change)).digest()
+
+
+def test_the_digest_depends_on_the_ids(tmp_path):
+    before = plan_of(image_set(tmp_path, "train", IDS)).digest()
+    assert plan_of(image_set(tmp_path, "train", IDS[:-1])).digest() != before
+
+
+def test_a_small_split_has_one_shard_and_a_larger_one_some(tmp_path):
+    assert len(plan_of(image_set(tmp_path, "train", IDS[:5])).shards) == 1
+    assert len(plan_of(image_set(tmp_path, "train", IDS)).shards) > 1
+
+
+def test_a_source_that_cannot_be_listed_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="is not a folder"):
+        plan_of(Source("train", str(tmp_path / "nowhere"), "train"))

@@ -1,0 +1,131 @@
+"""Verification counts the records in the files and believes no report that disagrees with them."""
+
+import json
+import struct
+
+import pytest
+import tensorflow as tf
+
+from ssd300.datasets.classes import ClassList
+from ssd300.datasets.sources import Source
+from ssd300.preprocessing.plan import Plan, Shard
+from ssd300.preprocessing.settings import PreprocessSettings
+from ssd300.preprocessing.shard_report import Reject, ShardReport
+from ssd300.preprocessing.verify import count_records, standing_shards
+
+
+def write_records(path, lengths) -> str:
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for length in lengths:
+            writer.write(b"x" * length)
+    return str(path)
+
+
+@pytest.mark.parametrize("lengths", [[], [0], [1], [5, 0, 1000], [7] * 100])
+def test_records_are_counted(tmp_path, lengths):
+    assert count_records(write_records(tmp_path / "a", lengths)) == len(lengths)
+
+
+@pytest.mark.parametrize("cut", [1, 4, 5, 50, 104, 105, 110, 115])
+def test_a_file_cut_inside_a_record_is_an_error_that_names_it(tmp_path, cut):
+    path = tmp_path / "cut.tfrecord"
+    write_records(path, [100, 100])  # 116 bytes a record
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(ValueError, match=r"cut\.tfrecord"):
+        count_records(str(path))
+
+
+def test_a_file_cut_between_two_records_has_fewer(tmp_path):
+    path = tmp_path / "a"
+    write_records(path, [100, 100])
+    path.write_bytes(path.read_bytes()[:116])
+    assert count_records(str(path)) == 1
+
+
+@pytest.mark.parametrize("garbage", [b"\xff" * 64, b"hello", bytes(range(1, 60)), struct.pack("<QI", 2**63, 0)])
+def test_garbage_is_an_error(tmp_path, garbage):
+    (tmp_path / "a").write_bytes(garbage)
+    with pytest.raises(ValueError, match="record"):
+        count_records(str(tmp_path / "a"))
+
+
+def test_garbage_behind_good_records_is_an_error(tmp_path):
+    path = tmp_path / "a"
+    write_records(path, [100])
+    path.write_bytes(path.read_bytes() + b"garbage")
+    with pytest.raises(ValueError, match="record"):
+        count_records(str(path))
+
+
+@pytest.fixture
+def job(tmp_path):
+    """Two shards, three pictures each, the second with one reject; both stand."""
+    settings = PreprocessSettings(sources=(Source("train", "VOC2007", "train"),), classes=ClassList(("ant",)))
+    shards = tuple(Shard("train", i, 2, tuple((0, f"{i}{j}") for j in range(3))) for i in range(2))
+    plan = Plan(settings, shards)
+    (tmp_path / "reports").mkdir()
+    for shard, rejects in zip(shards, (0, 1), strict=True):
+        write_records(tmp_path / shard.name, [100] * (3 - rejects))
+        report = ShardReport(3, 3 - rejects, [Reject("p", "a.xml", "no_area", "flat")] * rejects)
+        (tmp_path / "reports" / f"{shard.key}.json").write_text(json.dumps(report.to_json()))
+    return tmp_path, plan
+
+
+def standing(job) -> set[str]:
+    folder, plan = job
+    return set(standing_shards(plan, output=str(folder), reports=f"{folder}/reports"))
+
+
+def test_whole_shards_stand_with_their_reports(job):
+    folder, plan = job
+    found = standing_shards(plan, output=str(folder), reports=f"{folder}/reports")
+    assert found.keys() == {"train-00000", "train-00001"}
+    assert [found[shard.key].written for shard in plan.shards] == [3, 2]
+    assert found["train-00001"].rejects[0].fault == "no_area"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda data: data[:-10], lambda data: data[:-116], lambda data: data + data[:116], lambda _: b"", lambda _: None],
+    ids=["cut inside a record", "a record less", "a record more", "empty", "removed"],
+)
+def test_a_shard_whose_file_disagrees_does_not_stand(job, change):
+    folder, plan = job
+    path = folder / plan.shards[0].name
+    data = change(path.read_bytes())
+    path.unlink() if data is None else path.write_bytes(data)
+    assert standing(job) == {"train-00001"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"read": 2}, {"written": 2}, {"written": 4}, {"read": 4, "written": 4}, {"read": 2, "written": 2}],
+    ids=str,
+)
+def test_a_shard_whose_report_disagrees_with_file_or_plan_does_not_stand(job, change):
+    folder, _ = job
+    path = folder / "reports/train-00000.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert standing(job) == {"train-00001"}
+
+
+def test_a_report_without_its_rejects_does_not_stand(job):
+    folder, _ = job
+    path = folder / "reports/train-00001.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"rejects": []}))
+    assert standing(job) == {"train-00000"}
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"read": 3', '{"read": 3, "other": 1, "rejects": []}', None])
+def test_a_report_that_is_missing_or_damaged_does_not_stand(job, text):
+    folder, _ = job
+    path = folder / "reports/train-00000.json"
+    path.unlink() if text is None else path.write_text(text)
+    assert standing(job) == {"train-00001"}
+
+
+def test_a_stray_temporary_file_is_no_shard(job):
+    folder, plan = job
+    path = folder / plan.shards[0].name
+    path.rename(f"{path}.tmp-0123")
+    assert standing(job) == {"train-00001"}
