@@ -81,7 +81,7 @@ def _parse_object(element: ElementTree.Element, path: str) -> VocObject:
         if not text:
             raise RejectedError("incomplete_box", path, f"object {name!r} has no <{corner}>")
         try:
-            number = float(text)
+            number = math.nan if "_" in text else float(text)  # Python alone reads 1_0 as ten
         except ValueError:
             number = math.nan
         if not abs(number) <= _LARGEST_COORDINATE:

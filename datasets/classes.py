@@ -66,7 +66,8 @@ def read_class_file(path: str | Path) -> ClassList:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"--classes must be 'voc', 'auto' or a text file; cannot read {path}: {error}") from None
+        message = f"--classes must be 'voc', 'auto' or a text file of names; cannot read {path}: {error}"
+        raise ValueError(message) from None
     names = tuple(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
     try:
         return ClassList(names)
@@ -75,7 +76,7 @@ def read_class_file(path: str | Path) -> ClassList:
 
 
 def from_names(names: Iterable[str]) -> ClassList:
-    """The class list of all names that occur, sorted; of spellings that differ in case or blanks the commonest stays."""
+    """All names that occur as a class list, sorted; of spellings that differ by case or blanks the commonest stays."""
     spellings: dict[str, dict[str, int]] = {}
     for name in names:
         counts = spellings.setdefault(canonical(name), {})

@@ -55,10 +55,11 @@ class RejectedError(ValueError):
     Attributes:
         fault: a name of `FAULTS` whose action is ``rejected``.
         path: the file at fault.
+        message: the text without the path.
     """
 
     def __init__(self, fault: str, path: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(f"{path}: {message}")
         if FAULTS[fault].action != "rejected":
             raise ValueError(f"{fault} is repaired, it rejects nothing")
         self.fault, self.path, self.message = fault, path, message

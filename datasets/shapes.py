@@ -149,7 +149,7 @@ def _outline(name: str, random: np.random.Generator) -> np.ndarray:
 def _color(random: np.random.Generator, unlike: np.ndarray | None = None) -> np.ndarray:
     for _ in range(50):
         color = random.uniform(20, 235, size=3)
-        if unlike is None or np.abs(color - unlike).sum() > 180:
+        if unlike is None or np.abs(color - unlike).sum() > 220:
             break
     return color
 
@@ -169,8 +169,8 @@ def _texture(random: np.random.Generator, height: int, width: int, color: np.nda
         pattern = np.sin(x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle)))
         if kind == 2:
             pattern = pattern * np.sin(y * np.float32(np.cos(angle)) - x * np.float32(np.sin(angle)))
-    tint = (random.uniform(0.5, 1.0, size=3) * random.uniform(8, 28)).astype(np.float32)
-    grain = random.standard_normal((height, width, 1), np.float32) * np.float32(random.uniform(2, 9))
+    tint = (random.uniform(0.5, 1.0, size=3) * random.uniform(6, 20)).astype(np.float32)
+    grain = random.standard_normal((height, width, 1), np.float32) * np.float32(random.uniform(2, 7))
     return color.astype(np.float32) + pattern[..., None] * tint + grain
 
 

@@ -1,5 +1,6 @@
 """Sources: which pictures of which VOC trees make which split."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -26,9 +27,10 @@ class Source:
     image_set: str
 
     def __post_init__(self) -> None:
-        if not self.split.isidentifier():
+        if not self.split.isidentifier() or self.split == "all":  # TFDS's name for the sum of the splits
             raise ValueError(
-                f"--source: a split is named by letters, digits and underscores, got {self.split!r}; {_EXAMPLE}"
+                "--source: a split is named by letters, digits and underscores, and not 'all', "
+                f"got {self.split!r}; {_EXAMPLE}"
             )
         if not self.root or not self.image_set or PurePosixPath(self.image_set).name != self.image_set:
             raise ValueError(f"--source: got tree {self.root!r} and image set {self.image_set!r}; {_EXAMPLE}")
@@ -51,7 +53,7 @@ class Source:
         return f"{self.root}/ImageSets/Main/{self.image_set}.txt"
 
     def ids(self) -> list[str]:
-        """The ids of the image set in its order; a per-class file's flags (``000012 -1``) are cut off.
+        """The ids of the image set in its order; the flags of a per-class file (``000012 -1``) are cut off.
 
         Raises:
             ValueError: the tree or the image set does not exist or cannot be read, or names no picture.
@@ -63,7 +65,7 @@ class Source:
                 lines = file.read().decode("utf-8-sig").splitlines()
         except (tf.errors.OpError, UnicodeDecodeError) as error:
             raise ValueError(f"--source {self}: cannot read {self.image_set_path}: {error}") from None
-        ids = [_without_flag(line.strip()) for line in lines if line.strip()]
+        ids = _without_flags([line.strip() for line in lines if line.strip()])
         if not ids:
             raise ValueError(f"--source {self}: {self.image_set_path} names no picture")
         return ids
@@ -76,11 +78,20 @@ class Source:
         """Paths where the picture may be, likeliest first. The XML's own <filename> is never followed."""
         return [f"{self.root}/JPEGImages/{picture_id}{suffix}" for suffix in PICTURE_SUFFIXES]
 
-    def name_of(self, picture_id: str) -> str:
-        """A name of the picture that differs between the trees of one dataset, such as ``VOC2007/000012``."""
-        return f"{PurePosixPath(self.root).name}/{picture_id}"
+
+def _without_flags(lines: list[str]) -> list[str]:
+    """Ids of a per-class file without their flags. It is one if every line has a flag: an id may end in " 1", too."""
+    parts = [line.rsplit(None, 1) for line in lines]
+    if all(len(part) == 2 and part[1] in ("-1", "0", "1") for part in parts):
+        return [part[0] for part in parts]
+    return lines
 
 
-def _without_flag(line: str) -> str:
-    head, _, flag = line.rpartition(" ")
-    return head.strip() if flag in ("-1", "0", "1") and head.strip() else line
+def tree_names(sources: Sequence[Source]) -> dict[str, str]:
+    """Names of the trees by their roots: as much of the end of each path as it takes to tell them apart."""
+    paths = {source.root: PurePosixPath(source.root).parts for source in sources}
+    for length in range(1, max(map(len, paths.values())) + 1):
+        names = {root: "/".join(parts[-length:]).strip("/") for root, parts in paths.items()}
+        if len(set(names.values())) == len(names):
+            break
+    return names

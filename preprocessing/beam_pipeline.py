@@ -1,5 +1,6 @@
 """The Beam pipeline: one linear chain over shards. Only names cross the shuffle."""
 
+import argparse
 from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
@@ -50,10 +51,11 @@ def pipeline_options(arguments: Sequence[str]) -> PipelineOptions:
         ValueError: an argument is neither ours nor Beam's.
     """
     options = PipelineOptions(list(arguments))
-    unknown = options.get_all_options(retain_unknown_options=True).keys() - options.get_all_options().keys()
-    if unknown or (arguments and not arguments[0].startswith("-")):
-        names = ", ".join(f"--{name}" for name in sorted(unknown)) or arguments[0]
-        raise ValueError(f"unknown arguments: {names}; neither ssd300 nor Beam has them")
+    parsers: list[argparse.ArgumentParser] = []
+    options.get_all_options(add_extra_args_fn=parsers.append)  # hands out the parser that knows all of Beam's options
+    unknown = parsers[0].parse_known_args(list(arguments))[1]
+    if unknown:
+        raise ValueError(f"unknown arguments: {' '.join(unknown)}; neither ssd300 nor Beam has them")
     if is_local(options):
         options.view_as(StandardOptions).runner = LOCAL_RUNNER
     return options

@@ -46,9 +46,9 @@ def encode_shard(
         for number, picture_id in shard.pictures:
             report.read += 1
             try:
-                record = _encode_picture(number, picture_id, settings, report)
+                record = encode_picture(number, picture_id, settings, report)
             except RejectedError as error:
-                name = settings.sources[number].name_of(picture_id)
+                name = _name(number, picture_id, settings)
                 report.rejects.append(Reject(name, error.path, error.fault, error.message))
             else:
                 serialized = record.serialize()
@@ -62,7 +62,12 @@ def encode_shard(
     return report
 
 
-def _encode_picture(number: int, picture_id: str, settings: PreprocessSettings, report: ShardReport) -> Record:
+def encode_picture(number: int, picture_id: str, settings: PreprocessSettings, report: ShardReport) -> Record:
+    """Encodes the picture `picture_id` of the settings' source `number` and adds what was found to `report`.
+
+    Raises:
+        RejectedError: the picture cannot be used; nothing was added.
+    """
     source = settings.sources[number]
     annotation_path = source.annotation_path(picture_id)
     xml = read_file(annotation_path)
@@ -93,7 +98,7 @@ def _encode_picture(number: int, picture_id: str, settings: PreprocessSettings, 
     return Record(
         image=picture.jpeg,
         filename=PurePosixPath(picture_path).name,
-        picture_id=source.name_of(picture_id),
+        picture_id=_name(number, picture_id, settings),
         boxes=truth.boxes,
         labels=truth.labels.tolist(),
         difficult=truth.difficult.tolist(),
@@ -101,6 +106,10 @@ def _encode_picture(number: int, picture_id: str, settings: PreprocessSettings, 
         targets=targets,
         flipped_targets=flipped,
     )
+
+
+def _name(number: int, picture_id: str, settings: PreprocessSettings) -> str:
+    return f"{settings.tree_name(settings.sources[number])}/{picture_id}"
 
 
 def read_file(path: str) -> bytes | None:

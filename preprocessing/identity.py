@@ -4,7 +4,6 @@ import hashlib
 import importlib.metadata
 import json
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 import tensorflow as tf
@@ -88,7 +87,7 @@ def identity_of(plan: Plan) -> Identity:
     identity.
     """
     settings = plan.settings
-    sources = [f"{source.split}={PurePosixPath(source.root).name}:{source.image_set}" for source in settings.sources]
+    sources = [f"{source.split}={settings.tree_name(source)}:{source.image_set}" for source in settings.sources]
     pictures = [[shard.split, shard.index, [name for _, name in shard.pictures]] for shard in plan.shards]
     return Identity(
         {
@@ -116,12 +115,16 @@ def read_identity(dataset: str) -> Identity:
         raise IncompleteDatasetError(
             f"{dataset} is not a finished dataset: there is no file {COMPLETED}; run `ssd300 preprocess` to its end"
         )
-    with tf.io.gfile.GFile(f"{dataset}/{FILE_NAME}", "rb") as file:
-        fields = json.loads(file.read())
+    path = f"{dataset}/{FILE_NAME}"
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            fields = dict(json.loads(file.read()))
+    except (tf.errors.OpError, ValueError, TypeError) as error:
+        raise IncompleteDatasetError(f"{path} cannot be read: {error}") from None
     stored = fields.pop("fingerprint", None)
     identity = Identity(fields)
     if identity.fingerprint != stored:
         raise IdentityMismatchError(
-            f"{dataset}/{FILE_NAME} was changed: its fingerprint is {stored}, its fields give {identity.fingerprint}"
+            f"{path} was changed: its fingerprint is {stored}, its fields give {identity.fingerprint}"
         )
     return identity

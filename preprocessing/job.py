@@ -64,12 +64,16 @@ def preprocess(
         raise ValueError(f"max_rejected is a share and must be in [0, 1], got {max_rejected}")
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
-    output = output.rstrip("/") or output
+    output = output.rstrip("/")
+    if not output:
+        raise ValueError("the output must be a folder, got an empty path or the root")
     options = beam_pipeline.pipeline_options(beam_arguments)
     plan = make_plan(settings)
     work = f"{output}/.work"
     if _is_complete(plan, output):
         _LOG.info("%s is complete already", output)
+        if tf.io.gfile.exists(work):  # a kill between the marker and the end
+            tf.io.gfile.rmtree(work)
         return read_report(output)
     _claim(plan, output, work)
 
@@ -90,7 +94,7 @@ def preprocess(
                 tf.io.gfile.makedirs(progress)
                 stack.enter_context(ProgressBar(progress, pictures=plan.pictures, done=done))
             if local and workers > 1 and len(missing) > 1:
-                _run_processes(missing, work, min(workers, len(missing)))
+                _run_processes(missing, work, min(workers, len(missing)), beam_arguments)
             else:
                 beam_pipeline.run_pipeline(
                     missing, settings, output=output, reports=reports, progress=progress, options=options
@@ -132,28 +136,33 @@ def _claim(plan: Plan, output: str, work: str) -> None:
                     "run its own command to finish it, choose another folder or remove it"
                 )
         return
-    if tf.io.gfile.exists(output) and tf.io.gfile.listdir(output):
-        raise ValueError(f"{output} is not empty and holds no job of ssd300; choose another folder")
-    for folder in ("reports", "progress"):
-        tf.io.gfile.makedirs(f"{work}/{folder}")
-    write_atomically(path, plan.to_json())
+    try:
+        # A kill may have come before the plan was there: a lone work folder is nobody else's.
+        if tf.io.gfile.exists(output) and set(_names(output)) - {PurePosixPath(work).name}:
+            raise ValueError(f"{output} is not empty and holds no job of ssd300; choose another folder")
+        for folder in ("reports", "progress"):
+            tf.io.gfile.makedirs(f"{work}/{folder}")
+        write_atomically(path, plan.to_json())
+    except tf.errors.OpError as error:
+        raise ValueError(f"{output} cannot be the folder of a dataset: {error.message}") from None
 
 
-def _run_processes(shards: Sequence[Shard], work: str, workers: int) -> None:
+def _names(folder: str) -> list[str]:
+    return [name.rstrip("/") for name in tf.io.gfile.listdir(folder)]
+
+
+def _run_processes(shards: Sequence[Shard], work: str, workers: int, beam_arguments: Sequence[str]) -> None:
     """Runs an in-memory Beam pipeline in each of several processes, over disjoint shards.
 
     Beam's own multi-processing on one machine loses elements now and then; separate pipelines have nothing to lose.
     """
-    processes = []
-    for number in range(workers):
-        keys = [shard.key for shard in shards[number::workers]]
-        command = [sys.executable, "-m", "ssd300.preprocessing.local_worker", work]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(keys))
-        process.stdin.close()
-        processes.append(process)
+    processes: list[subprocess.Popen] = []
     try:
+        for number in range(workers):
+            task = f"{work}/worker-{number}.json"
+            keys = [shard.key for shard in shards[number::workers]]
+            write_atomically(task, json.dumps({"shards": keys, "beam_arguments": list(beam_arguments)}))
+            processes.append(subprocess.Popen([sys.executable, "-m", "ssd300.preprocessing.local_worker", work, task]))
         failed = [process.args for process in processes if process.wait() != 0]
     finally:
         for process in processes:
@@ -172,17 +181,27 @@ def _finish(
     whole = report["total"]
     if whole["read"] != plan.pictures or whole["read"] != whole["written"] + whole["rejected"]:
         raise JobError(f"the account does not add up: {plan.pictures} planned, {whole}")
-    if not whole["written"] or whole["rejected"] > max_rejected * whole["read"]:
+    empty = [split for split, part in report["splits"].items() if not part["written"]]
+    if whole["rejected"] > max_rejected * whole["read"] or empty:
+        # So that the same command looks at these pictures again, when they have been mended.
+        for shard in plan.shards:
+            if shards[shard.key].rejects:
+                tf.io.gfile.remove(f"{work}/reports/{shard.key}.json")
+        problem = (
+            f"no picture of split {', '.join(empty)} could be used"
+            if empty
+            else f"{whole['rejected']:,} of {whole['read']:,} pictures were rejected, more than the limit of "
+            f"{max_rejected:.2%} (--max-rejected)"
+        )
         raise TooManyRejectsError(
-            f"{whole['rejected']:,} of {whole['read']:,} pictures were rejected, more than the limit of "
-            f"{max_rejected:.2%} (--max-rejected); all are in {output}/rejected.jsonl, the commonest reasons:\n"
-            + commonest(rejects)
+            f"{problem}; all rejects are in {output}/rejected.jsonl, the commonest reasons:\n{commonest(rejects)}"
         )
     made = identity.identity_of(plan)
     write_atomically(f"{output}/report.json", json.dumps(report, indent=2))
     write_atomically(f"{output}/{identity.FILE_NAME}", made.to_json())
-    for leftover in tf.io.gfile.glob(f"{output}/*.tmp-*"):
-        tf.io.gfile.remove(leftover)
+    for name in _names(output):
+        if ".tmp-" in name:
+            tf.io.gfile.remove(f"{output}/{name}")
     _write_tfds_metadata(plan, shards, output)
     write_atomically(
         f"{output}/{identity.COMPLETED}", json.dumps({"fingerprint": made.fingerprint, "plan": plan.digest()})

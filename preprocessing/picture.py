@@ -11,7 +11,8 @@ from ssd300.datasets.faults import RejectedError
 
 Verify = Literal["decode", "header"]
 _ORIENTATION = 0x0112  # the EXIF tag
-MAX_PIXELS = 100_000_000
+# Just under the size from which Pillow warns of a decompression bomb.
+MAX_PIXELS = 89_000_000
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The plan of a job: which pictures go into which shard, in which order. It is fixed before any worker starts."""
 
 import hashlib
+import importlib.metadata
 import json
 import math
 from collections.abc import Iterator
@@ -76,7 +77,8 @@ class Plan:
 
     def to_json(self) -> str:
         """The plan as text, the same for the same plan."""
-        return json.dumps({"record_version": VERSION, **asdict(self)}, sort_keys=True)
+        made_by = {"record_version": VERSION, "code_version": importlib.metadata.version("ssd300")}
+        return json.dumps({**made_by, **asdict(self)}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Plan":

@@ -1,10 +1,11 @@
 """The settings of a preprocessing job: everything that decides what its records contain."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from ssd300.datasets.annotation import CONVENTIONS, Convention
 from ssd300.datasets.classes import ClassList
-from ssd300.datasets.sources import Source
+from ssd300.datasets.sources import Source, tree_names
 from ssd300.model.spec import Spec, spec_named
 from ssd300.preprocessing.picture import Verify
 
@@ -43,6 +44,16 @@ class PreprocessSettings:
             raise ValueError(f"verify must be 'decode' or 'header', got {self.verify!r}")
         if not 1 <= self.shard_size <= 100_000:
             raise ValueError(f"shard_size must be between 1 and 100,000 pictures, got {self.shard_size}")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}")
+
+    @cached_property
+    def _tree_names(self) -> dict[str, str]:
+        return tree_names(self.sources)
+
+    def tree_name(self, source: Source) -> str:
+        """A name of the source's tree that no other tree of the job has, wherever the trees lie: ``VOC2007``."""
+        return self._tree_names[source.root]
 
     @property
     def spec(self) -> Spec:

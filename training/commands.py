@@ -6,7 +6,7 @@ TensorFlow, Keras and Beam take seconds to import, so every command imports them
 import argparse
 from pathlib import Path
 
-from ssd300.training.quiet import import_tensorflow, quiet_import
+from ssd300.preprocessing.quiet import import_tensorflow, quiet_import
 
 
 def is_expected(error: RuntimeError) -> bool:

@@ -102,7 +102,9 @@ def _readable(pictures: Sequence[Path], unreadable: dict[str, str]) -> Iterator[
     for number, path in enumerate(pictures):
         try:
             yield number, check_picture(path.read_bytes(), str(path))
-        except (RejectedError, OSError) as error:
+        except RejectedError as error:
+            unreadable[str(path)] = error.message
+        except OSError as error:
             unreadable[str(path)] = str(error)
 
 

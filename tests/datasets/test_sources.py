@@ -2,7 +2,7 @@
 
 import pytest
 
-from ssd300.datasets.sources import Source
+from ssd300.datasets.sources import Source, tree_names
 
 
 @pytest.mark.parametrize(
@@ -97,10 +97,18 @@ def test_paths_of_a_picture():
     assert source.annotation_path("000012") == "voc/VOC2007/Annotations/000012.xml"
     assert source.picture_paths("000012")[0] == "voc/VOC2007/JPEGImages/000012.jpg"
     assert "voc/VOC2007/JPEGImages/000012.png" in source.picture_paths("000012")
-    assert source.name_of("000012") == "VOC2007/000012"
 
 
 def test_all_is_no_name_of_a_split():
     """TFDS means every split by it, and cannot read a dataset that has one of that name."""
     with pytest.raises(ValueError, match="'all'"):
         Source.parse("all=VOC2007:train")
+
+
+def test_trees_are_named_by_as_much_of_their_paths_as_it_takes():
+    def named(*roots):
+        return list(tree_names([Source("train", root, "trainval") for root in roots]).values())
+
+    assert named("data/VOC2007", "data/VOC2012") == ["VOC2007", "VOC2012"]
+    assert named("a/VOC2007", "b/VOC2007") == ["a/VOC2007", "b/VOC2007"]
+    assert named("/VOC2007", "/VOC2007") == ["VOC2007"]

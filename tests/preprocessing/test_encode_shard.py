@@ -92,8 +92,12 @@ def test_matches_are_counted_at_the_right_feature_map(voc_tree, encode):
     """A box of 30/300 at a cell's centre belongs to the finest map, the whole picture to the coarsest."""
     report, _ = encode(voc_tree({"small": [("ant", 137, 91, 167, 111)]}))
     assert set(report.matches) == {"conv4_3"}
-    report, _ = encode(voc_tree({"large": [("ant", 1, 1, 300, 200)]}), output="other")
-    assert report.matches["conv11_2"] >= 1
+    # The first default box of the coarsest map, number 8728, is the middle 264/300 of the picture.
+    report, records = encode(voc_tree({"large": [("ant", 18, 12, 282, 188)]}), output="other")
+    indices = records["large"]["targets"][0].numpy()
+    assert 8728 in indices
+    assert report.matches["conv11_2"] == (indices >= 8728).sum()
+    assert report.matches["conv10_2"] == ((indices >= 8692) & (indices < 8728)).sum() > 0
     assert report.matches["conv4_3"] == 0
 
 

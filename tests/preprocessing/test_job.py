@@ -1,10 +1,12 @@
 """The job from a tree to a dataset: accounts, formats, several workers, lost shards, kills and refusals."""
 
 import json
+import pickle
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -151,9 +153,13 @@ def test_a_shard_without_a_record_is_fine(voc_tree, output):
     assert len(list(tfds.builder_from_directory(output).as_dataset(split="train"))) == 7
 
 
-def test_the_records_do_not_depend_on_the_number_of_workers(tree, settings, output):
+def test_the_records_do_not_depend_on_the_number_of_workers(settings, output, monkeypatch):
+    run, calls = job._run_processes, []
+    monkeypatch.setattr(job, "_run_processes", lambda *args: (calls.append(args[2]), run(*args)))
     preprocess(settings, output, workers=1)
+    assert calls == []
     preprocess(settings, f"{output}-2", workers=2)
+    assert calls == [2]  # and no second attempt
     assert content(output) == content(f"{output}-2")
     assert len([name for name in content(output) if "tfrecord" in name]) == 3
 
@@ -223,6 +229,24 @@ def test_a_runner_that_always_loses_a_shard_fails_the_job_by_its_name(settings, 
     assert_looks_unfinished(output)
 
 
+@pytest.mark.parametrize("script", ["exit 1", "cat > /dev/null; exit 1"], ids=["at once", "after their orders"])
+def test_workers_that_die_fail_the_job(settings, output, monkeypatch, tmp_path, script):
+    popen = subprocess.Popen
+
+    def start(*args, **kwargs):
+        process = popen(*args, **kwargs)
+        time.sleep(0.2)  # the worker dies first, if it can
+        return process
+
+    (tmp_path / "dies").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "dies").chmod(0o755)
+    monkeypatch.setattr(job.sys, "executable", str(tmp_path / "dies"))
+    monkeypatch.setattr(job.subprocess, "Popen", start)
+    with pytest.raises(JobError, match="3 of 3 shards"):
+        preprocess(settings, output, workers=2)
+    assert_looks_unfinished(output)
+
+
 KILLED = """
 import os, pickle, signal, sys
 from ssd300.preprocessing import beam_pipeline
@@ -238,8 +262,6 @@ preprocess(pickle.loads(bytes.fromhex(sys.argv[1])), sys.argv[2], workers=1)
 
 
 def test_a_killed_job_goes_on_to_the_same_bytes(settings, output, encoded):
-    import pickle
-
     command = [sys.executable, "-c", KILLED, pickle.dumps(settings).hex(), output]
     assert subprocess.run(command, capture_output=True, timeout=120).returncode == -signal.SIGKILL
     assert_looks_unfinished(output)
@@ -276,7 +298,8 @@ def test_a_job_killed_before_its_plan_was_written_can_be_run_again(settings, out
 
 def test_a_moved_tree_gives_the_same_records(tree, settings, output, tmp_path):
     preprocess(settings, output)
-    moved = shutil.move(tree, tmp_path / "elsewhere" / "VOC2007") if (tmp_path / "elsewhere").mkdir() is None else None
+    (tmp_path / "elsewhere").mkdir()
+    moved = shutil.move(tree, tmp_path / "elsewhere" / "VOC2007")
     preprocess(settings_of(Source("train", str(moved), "train")), f"{output}-moved")
     first, second = content(output), content(f"{output}-moved")
     assert {name for name in first if first[name] != second[name]} <= {"COMPLETED"}

@@ -109,6 +109,14 @@ def test_a_shard_whose_report_disagrees_with_file_or_plan_does_not_stand(job, ch
     assert standing(job) == {"train-00001"}
 
 
+def test_a_shard_that_lacks_a_picture_of_the_plan_does_not_stand(job):
+    folder, plan = job
+    write_records(folder / plan.shards[0].name, [100] * 2)
+    path = folder / "reports/train-00000.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"read": 2, "written": 2}))
+    assert standing(job) == {"train-00001"}
+
+
 def test_a_report_without_its_rejects_does_not_stand(job):
     folder, _ = job
     path = folder / "reports/train-00001.json"

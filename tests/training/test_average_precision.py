@@ -27,7 +27,9 @@ def slow_results(pictures, label):
     detections, positives, used = [], 0, {}
     for index, (boxes, scores, labels, _, true_labels, difficult) in enumerate(pictures):
         positives += sum(t == label and not d for t, d in zip(true_labels, difficult, strict=True))
-        detections += [(-s, index, b) for b, s, given_label in zip(boxes, scores, labels, strict=True) if given_label == label]
+        detections += [
+            (-s, index, b) for b, s, given_label in zip(boxes, scores, labels, strict=True) if given_label == label
+        ]
     detections.sort(key=lambda row: row[0])
     true = false = 0
     recall, precision = [], []

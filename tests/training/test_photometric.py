@@ -20,7 +20,9 @@ def test_brightness_and_contrast_by_hand():
     np.testing.assert_allclose(photometric.contrast(pixels, 1.5), [[[0, 150, 255]]])
 
 
-@pytest.mark.parametrize(("operation", "amount"), [("saturation", 0.6), ("saturation", 1.5), ("hue", 0.1), ("hue", -0.1)])
+@pytest.mark.parametrize(
+    ("operation", "amount"), [("saturation", 0.6), ("saturation", 1.5), ("hue", 0.1), ("hue", -0.1)]
+)
 def test_saturation_and_hue_against_the_standard_library(pixels, operation, amount):
     expected = np.empty_like(pixels)
     for index in np.ndindex(pixels.shape[:2]):
@@ -43,7 +45,7 @@ def test_distort_is_stateless_and_keeps_shape_and_range(pixels):
 
 
 def test_each_operation_is_applied_half_of_the_time(monkeypatch, pixels):
-    calls = {name: 0 for name in ("brightness", "contrast", "saturation", "hue")}
+    calls = dict.fromkeys(("brightness", "contrast", "saturation", "hue"), 0)
     for name in calls:
 
         def count(image, amount, name=name):

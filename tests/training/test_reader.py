@@ -18,7 +18,10 @@ def records(dataset, split):
 
 def take(dataset, count, **options):
     batches = reader.training_batches(dataset, "train", spec=PAPER, batch_size=4, **options)
-    return [(pixels.numpy(), {name: array.numpy() for name, array in targets.items()}) for pixels, targets in batches.take(count)]
+    return [
+        (pixels.numpy(), {name: array.numpy() for name, array in targets.items()})
+        for pixels, targets in batches.take(count)
+    ]
 
 
 def test_decode_stretches_the_whole_picture():
@@ -39,7 +42,7 @@ def test_grey_pictures_become_three_equal_channels():
 
 def test_split_sizes_and_unknown_split(shapes_dataset):
     assert set(reader.split_sizes(shapes_dataset)) == {"train", "test"}
-    with pytest.raises(ValueError, match="no split 'val', it has: .*test"):
+    with pytest.raises(ValueError, match=r"no split 'val', it has: .*test"):
         reader.shard_paths(shapes_dataset, "val")
 
 

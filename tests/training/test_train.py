@@ -104,7 +104,9 @@ def test_a_second_run_in_a_folder_is_refused(finished, shapes_dataset):
 
 
 def test_a_model_of_another_preset_is_refused_with_the_field(shapes_dataset, tmp_path):
-    with pytest.raises(IdentityMismatchError, match="matching: the model expects 'threshold', the dataset has 'bipartite'"):
+    with pytest.raises(
+        IdentityMismatchError, match="matching: the model expects 'threshold', the dataset has 'bipartite'"
+    ):
         train(settings_for(shapes_dataset, preset="article"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -138,8 +140,18 @@ def test_the_paper_s_schedule_drops_at_80000_and_100000():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("norm", "group"), ("optimizer", "lamb"), ("schedule", "x"), ("steps", 0), ("batch_size", 0), ("precision", "int8")]
-    + [("learning_rate", 0.0), ("weight_decay", -1.0), ("keep_checkpoints", 0), ("checkpoint_steps", 0)],
+    [
+        ("norm", "group"),
+        ("optimizer", "lamb"),
+        ("schedule", "x"),
+        ("precision", "int8"),
+        ("steps", 0),
+        ("batch_size", 0),
+        ("learning_rate", 0.0),
+        ("weight_decay", -1.0),
+        ("keep_checkpoints", 0),
+        ("checkpoint_steps", 0),
+    ],
 )
 def test_settings_refuse_what_makes_no_sense(name, value):
     with pytest.raises(ValueError, match=name):

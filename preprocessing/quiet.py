@@ -33,9 +33,17 @@ def quiet_import() -> Iterator[None]:
             os.close(saved)
 
 
-def import_tensorflow() -> None:
-    """Imports TensorFlow and runs its first operation, quietly."""
+def import_tensorflow(threads: int | None = None) -> None:
+    """Imports TensorFlow and runs its first operation, quietly.
+
+    Args:
+        threads: of its pools, None for its own choice. Several worker processes with a pool as large as the machine
+            each would only push each other aside.
+    """
     with quiet_import():
         import tensorflow as tf
 
+        if threads is not None:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(threads)
         tf.constant(0)

@@ -1,0 +1,44 @@
+import json
+
+import pytest
+
+from ssd300.training.demo import run_demo
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    output = tmp_path_factory.mktemp("demo") / "runs" / "demo"
+    return output, run_demo(output, steps=3, pictures=(16, 6))
+
+
+def test_leaves_what_it_promises(demo):
+    output, printed = demo
+    for name in ("metrics.json", "history.png", "precision_recall.png", "detections.jpg", "report.html"):
+        assert (output / name).stat().st_size > 1000
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["pictures"] == 6
+    assert set(metrics["mAP"]) == {"voc2007", "voc2010"}
+    assert metrics["seconds_in_all"] > 0
+    assert "report.html" in printed
+
+
+def test_the_report_needs_no_network(demo):
+    page = (demo[0] / "report.html").read_text()
+    assert page.count("data:image/") == 3
+    assert "http" not in page.split("base64")[0]
+    assert 'src="data:image/png;base64,iVBOR' in page  # a PNG's first bytes
+
+
+def test_a_second_demo_replaces_the_first(demo):
+    output, _ = demo
+    (output / "left.txt").touch()
+    run_demo(output, steps=1, pictures=(16, 2), seed=1)
+    assert not (output / "left.txt").exists()
+    assert json.loads((output / "metrics.json").read_text())["pictures"] == 2
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="no earlier demo"):
+        run_demo(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
