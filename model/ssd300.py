@@ -1,5 +1,6 @@
 """The SSD300 network (paper section 2.1 and figure 2): VGG16, the extra stages, and the heads on six feature maps."""
 
+import math
 from typing import Any
 
 import keras
@@ -97,8 +98,12 @@ def _stages(pixels: Any, spec: Spec, *, width: float, norm: str) -> dict[str, An
         x = conv(x, 128, 1, f"{stage}_1")
         stages[f"{stage}_2"] = x = conv(x, 256, 3, f"{stage}_2", padding="valid")
     # Its features are larger than those of the later stages: only the head sees them normalised.
-    normalize = L2Normalization if spec.stage4 == "l2" else FusedBatchNormalization
-    stages["conv4_3"] = normalize(name="conv4_3_norm")(stages["conv4_3"])
+    if spec.stage4 == "l2":
+        # 20 for the paper's 512 channels; a narrow network's channels get the same magnitude, not the same norm.
+        norm4 = L2Normalization(20.0 * math.sqrt(width), name="conv4_3_norm")
+    else:
+        norm4 = FusedBatchNormalization(name="conv4_3_norm")
+    stages["conv4_3"] = norm4(stages["conv4_3"])
     return stages
 
 

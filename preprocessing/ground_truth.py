@@ -45,6 +45,9 @@ def ground_truth(
         RejectedError: an object's class is unknown, or its box is empty or outside the picture.
     """
     repairs = [] if annotation.size in (picture.stored_size, (picture.width, picture.height)) else ["wrong_size"]
+    # A tool that ignored the EXIF orientation annotated the picture as it lies in the file, and <size> tells.
+    lies = picture.orientation >= 5 and annotation.size == picture.stored_size
+    frame = picture.stored_size if lies else (picture.width, picture.height)
     rows: dict[tuple[int, tuple[float, ...]], VocObject] = {}
     for voc_object in annotation.objects:
         try:
@@ -55,7 +58,7 @@ def ground_truth(
             ) from None
         if not classes.is_exact(voc_object.name):
             repairs.append("class_spelling")
-        box = _box(voc_object, picture, convention, path, repairs)
+        box = _box(voc_object, picture, frame, convention, path, repairs)
         if (label, box) in rows:
             repairs.append("duplicate_object")
         rows.setdefault((label, box), voc_object)
@@ -68,16 +71,43 @@ def ground_truth(
     )
 
 
+def turn_upright(box: tuple[float, ...], orientation: int) -> tuple[float, ...]:
+    """A box ``(ymin, xmin, ymax, xmax)`` of a picture as it lies in its file, in the picture turned upright.
+
+    Args:
+        box: fractions of the lying picture.
+        orientation: EXIF's, one of the four that swap width and height.
+    """
+    ymin, xmin, ymax, xmax = box
+    if orientation == 5:  # mirrored along the main diagonal
+        return xmin, ymin, xmax, ymax
+    if orientation == 6:  # lies on its left side: a quarter clockwise turns it upright
+        return xmin, 1 - ymax, xmax, 1 - ymin
+    if orientation == 7:  # mirrored along the other diagonal
+        return 1 - xmax, 1 - ymax, 1 - xmin, 1 - ymin
+    if orientation == 8:  # a quarter counter-clockwise turns it upright
+        return 1 - xmax, ymin, 1 - xmin, ymax
+    raise ValueError(f"orientation must be 5, 6, 7 or 8, got {orientation}")
+
+
 def _box(
-    voc_object: VocObject, picture: Picture, convention: Convention, path: str, repairs: list[str]
+    voc_object: VocObject,
+    picture: Picture,
+    frame: tuple[int, int],
+    convention: Convention,
+    path: str,
+    repairs: list[str],
 ) -> tuple[float, ...]:
     xmin, ymin, xmax, ymax = voc_object.xmin, voc_object.ymin, voc_object.xmax, voc_object.ymax
     if xmin > xmax or ymin > ymax:
         repairs.append("swapped_corners")
         xmin, xmax, ymin, ymax = min(xmin, xmax), max(xmin, xmax), min(ymin, ymax), max(ymin, ymax)
     said = f"object {voc_object.name!r}: box xmin={xmin:g} ymin={ymin:g} xmax={xmax:g} ymax={ymax:g}"
-    size = f"the picture of {picture.width}x{picture.height}"
-    box = fractions((xmin, ymin, xmax, ymax), width=picture.width, height=picture.height, convention=convention)
+    width, height = frame
+    size = f"the picture of {width}x{height}"
+    box: tuple[float, ...] = fractions((xmin, ymin, xmax, ymax), width=width, height=height, convention=convention)
+    if frame != (picture.width, picture.height):
+        box = turn_upright(box, picture.orientation)
     # float32 is what the records hold: two corners that differ only beyond it make no area either.
     exact = np.array(box, np.float32)
     if exact[0] >= exact[2] or exact[1] >= exact[3]:

@@ -24,6 +24,7 @@ class Picture:
         width: in pixels.
         height: in pixels.
         stored_size: ``(width, height)`` in the file, before it was turned upright.
+        orientation: EXIF's, 1 where there is none.
         repairs: names of the faults that were repaired.
     """
 
@@ -32,6 +33,7 @@ class Picture:
     height: int
     stored_size: tuple[int, int]
     repairs: tuple[str, ...]
+    orientation: int = 1
 
 
 def check_picture(data: bytes, path: str, *, verify: Verify = "decode", max_pixels: int = MAX_PIXELS) -> Picture:
@@ -55,7 +57,8 @@ def check_picture(data: bytes, path: str, *, verify: Verify = "decode", max_pixe
                 raise RejectedError(
                     "gigantic_picture", path, f"{width}x{height} pixels are more than the limit of {max_pixels:,}"
                 )
-            turned = image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+            orientation = image.getexif().get(_ORIENTATION, 1)
+            turned = orientation in range(2, 9)
             plain = image.format == "JPEG" and image.mode in ("L", "RGB")
             if plain and not turned:
                 if verify == "decode":
@@ -72,7 +75,8 @@ def check_picture(data: bytes, path: str, *, verify: Verify = "decode", max_pixe
     except Exception as error:  # Pillow's plugins raise whatever their formats' parsers do
         raise RejectedError("undecodable_picture", path, f"not a readable picture: {error!r}") from None
     repairs = (("exif_rotated",) if turned else ()) + (() if plain else ("not_jpeg",))
-    return Picture(buffer.getvalue(), upright.width, upright.height, (width, height), repairs)
+    size = upright.width, upright.height
+    return Picture(buffer.getvalue(), *size, (width, height), repairs, orientation if turned else 1)
 
 
 def _decode(jpeg: bytes, path: str) -> None:

@@ -80,6 +80,7 @@ _TRAIN_OPTIONS: tuple[tuple[str, Callable[[str], Any], str], ...] = (
     ("batch-size", int, "pictures an update (default: 32)"),
     ("optimizer", str, "sgd with momentum .9 (default) or adam"),
     ("learning-rate", float, "at the start (default: .001)"),
+    ("warmup-steps", int, "steps over which the rate rises from 0 (default: 0)"),
     ("schedule", str, "step (default: a tenth at 2/3 and 5/6 of the steps), cosine or constant"),
     ("weight-decay", float, "coupled, of kernels alone (default: .0005)"),
     ("augmentation", str, "light (default: mirror and photometric distortion) or none"),

@@ -1,7 +1,7 @@
 """The settings of a training run: the paper's solver by default."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 
@@ -16,6 +16,23 @@ _CHOICES = {
     "augmentation": ("light", "none"),
     "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
 }
+
+
+@keras.saving.register_keras_serializable("ssd300")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """A linear rise over the first `steps` on top of another schedule (or a constant rate)."""
+
+    def __init__(self, schedule: Any, steps: int) -> None:
+        self.schedule, self.steps = schedule, steps
+
+    def __call__(self, step: Any) -> Any:
+        """The rate at a step, counted from 0."""
+        rate = self.schedule(step) if callable(self.schedule) else self.schedule
+        return rate * keras.ops.minimum((keras.ops.cast(step, "float32") + 1.0) / self.steps, 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"schedule": self.schedule, "steps": self.steps}
 
 
 @dataclass(frozen=True)
@@ -34,6 +51,7 @@ class TrainSettings:
         batch_size: pictures an update.
         optimizer: ``sgd`` (momentum .9) or ``adam``.
         learning_rate: at the start.
+        warmup_steps: the rate rises linearly from 0 over so many steps; for networks that begin from nothing.
         schedule: ``step`` (divided by ten at 2/3 and 5/6 of the steps), ``cosine`` (to zero) or ``constant``.
         weight_decay: coupled, of kernels alone.
         augmentation: ``light`` (mirror and photometric distortion) or ``none``.
@@ -55,6 +73,7 @@ class TrainSettings:
     batch_size: int = 32
     optimizer: Optimizer = "sgd"
     learning_rate: float = 1e-3
+    warmup_steps: int = 0
     schedule: Schedule = "step"
     weight_decay: float = 5e-4
     augmentation: str = "light"
@@ -71,6 +90,8 @@ class TrainSettings:
         for name in ("steps", "batch_size", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.warmup_steps < 0:
+            raise ValueError(f"warmup_steps must not be negative, got {self.warmup_steps}")
         if self.checkpoint_steps is not None and self.checkpoint_steps < 1:
             raise ValueError(f"checkpoint_steps must be at least 1, got {self.checkpoint_steps}")
         if not self.learning_rate > 0 or self.weight_decay < 0:
@@ -81,10 +102,12 @@ class TrainSettings:
 
     def make_optimizer(self) -> keras.optimizers.Optimizer:
         """The optimizer with its schedule."""
-        rate = self.learning_rate
+        rate: Any = self.learning_rate
         if self.schedule == "step":
             boundaries = [round(share * self.steps) for share in _DROPS]
             rate = keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, [rate, rate / 10, rate / 100])
         elif self.schedule == "cosine":
             rate = keras.optimizers.schedules.CosineDecay(rate, self.steps)
+        if self.warmup_steps:
+            rate = WarmUp(rate, self.warmup_steps)
         return keras.optimizers.SGD(rate, momentum=0.9) if self.optimizer == "sgd" else keras.optimizers.Adam(rate)

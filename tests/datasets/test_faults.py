@@ -1,6 +1,7 @@
 """The list of faults, and the error that carries one."""
 
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +44,9 @@ def test_a_repaired_or_unknown_fault_cannot_reject():
         RejectedError("clipped_box", "a.xml", "cut")
     with pytest.raises(KeyError):
         RejectedError("no_such_fault", "a.xml", "what")
+
+
+def test_the_documentation_lists_every_fault():
+    text = (Path(__file__).parents[2] / "docs" / "dataset.md").read_text(encoding="utf-8")
+    for fault in FAULTS.values():
+        assert f"| `{fault.name}` | {fault.action} | {fault.meaning} |" in text

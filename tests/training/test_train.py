@@ -138,6 +138,14 @@ def test_the_paper_s_schedule_drops_at_80000_and_100000():
     np.testing.assert_allclose(values, [1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5], rtol=1e-6)
 
 
+def test_warm_up_rises_linearly_into_the_schedule():
+    settings = TrainSettings("d", learning_rate=1e-2, warmup_steps=4, schedule="cosine", steps=100)
+    rate = settings.make_optimizer()._learning_rate
+    cosine = [0.5 * (1 + np.cos(np.pi * step / 100)) * 1e-2 for step in (0, 1, 3, 50, 100)]
+    expected = np.array(cosine) * [1 / 4, 2 / 4, 1, 1, 1]
+    np.testing.assert_allclose([float(rate(step)) for step in (0, 1, 3, 50, 100)], expected, rtol=1e-5, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -151,6 +159,7 @@ def test_the_paper_s_schedule_drops_at_80000_and_100000():
         ("weight_decay", -1.0),
         ("keep_checkpoints", 0),
         ("checkpoint_steps", 0),
+        ("warmup_steps", -1),
     ],
 )
 def test_settings_refuse_what_makes_no_sense(name, value):
