@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 CLASSES = ("disc", "star", "triangle")
 
-_SIDES = (200, 420)  # pixels of a picture
+_SIDES = (200, 380)  # pixels of a picture
 _SMALLEST = 20  # pixels of an object's shorter side
 # Less of an object than this makes it difficult.
 _VISIBLE = 0.6
@@ -75,7 +75,7 @@ def draw_picture(random: np.random.Generator) -> tuple[np.ndarray, list[dict]]:
         color = _color(random, unlike=background)
         strength = 0.18 if shape.faint else 1.0
         rows, columns = _extent(shape.mask)
-        painted = _texture(random, rows.stop - rows.start, columns.stop - columns.start, color)
+        painted = _texture(random, rows.stop - rows.start, columns.stop - columns.start, color, strength=0.5)
         part = pixels[rows, columns]
         part += strength * (painted - part) * shape.mask[rows, columns, None]
         owner[shape.mask] = len(shapes)
@@ -113,7 +113,8 @@ def _hides(mask: np.ndarray, other: np.ndarray) -> bool:
 
 def _shape(random: np.random.Generator, height: int, width: int) -> _Shape | None:
     largest = 0.85 * min(height, width)
-    side = float(random.uniform(_SMALLEST, largest))
+    # Somewhat more large objects than small ones.
+    side = _SMALLEST + float(random.random()) ** 0.8 * (largest - _SMALLEST)
     ratio = float(np.exp(random.uniform(-np.log(1.7), np.log(1.7))))
     shape_width, shape_height = side * max(ratio, 1), side * max(1 / ratio, 1)
     if shape_width > 0.95 * width or shape_height > 0.95 * height:
@@ -140,7 +141,7 @@ def _outline(name: str, random: np.random.Generator) -> np.ndarray:
         up = -np.pi / 2 + random.uniform(-np.pi / 12, np.pi / 12)
         corners = 10 if name == "star" else 3
         angles = np.linspace(0, 2 * np.pi, corners, endpoint=False) + up
-        radius = np.tile([1.0, 0.42], 5) if name == "star" else np.ones(3)
+        radius = np.tile([1.0, 0.4], 5) if name == "star" else np.ones(3)
     points = np.stack([radius * np.cos(angles), radius * np.sin(angles)], axis=1)
     low, high = points.min(axis=0), points.max(axis=0)
     return (points - low) / (high - low)
@@ -154,7 +155,9 @@ def _color(random: np.random.Generator, unlike: np.ndarray | None = None) -> np.
     return color
 
 
-def _texture(random: np.random.Generator, height: int, width: int, color: np.ndarray) -> np.ndarray:
+def _texture(
+    random: np.random.Generator, height: int, width: int, color: np.ndarray, strength: float = 1.0
+) -> np.ndarray:
     """A field around `color`, float32 ``[H, W, 3]``: clouds, stripes or checks, and grain."""
     kind = random.integers(3)
     if kind == 0:
@@ -169,7 +172,7 @@ def _texture(random: np.random.Generator, height: int, width: int, color: np.nda
         pattern = np.sin(x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle)))
         if kind == 2:
             pattern = pattern * np.sin(y * np.float32(np.cos(angle)) - x * np.float32(np.sin(angle)))
-    tint = (random.uniform(0.5, 1.0, size=3) * random.uniform(6, 20)).astype(np.float32)
+    tint = (random.uniform(0.5, 1.0, size=3) * random.uniform(6, 20) * strength).astype(np.float32)
     grain = random.standard_normal((height, width, 1), np.float32) * np.float32(random.uniform(2, 7))
     return color.astype(np.float32) + pattern[..., None] * tint + grain
 

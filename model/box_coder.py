@@ -14,10 +14,11 @@ _SMALLEST_SIDE = 1e-6
 
 
 def encode(boxes: Array, default_boxes: Array, *, variances: Variances | None = PAPER.variances) -> Array:
-    """Offsets ``[..., 4]`` of corner boxes ``[..., 4]`` from their default boxes ``[..., 4]`` (centre form), float32.
+    """Offsets ``[..., 4]`` of corner boxes ``[..., 4]`` from their default boxes ``[..., 4]`` (centre form).
 
     With `variances` the paper's form ``((gcx-dcx)/dw/v0, (gcy-dcy)/dh/v1, ln(gw/dw)/v2, ln(gh/dh)/v3)``; with None the
-    article's plain differences in ``(cx, cy, w, h)``. Sides under 1e-6 count as 1e-6. `decode` inverts it.
+    article's plain differences in ``(cx, cy, w, h)``. Sides under 1e-6 count as 1e-6. The dtype is that of `boxes`.
+    `decode` inverts it.
     """
     centres = box_ops.to_centres(boxes)
     if variances is None:

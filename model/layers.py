@@ -45,7 +45,7 @@ class L2Normalization(keras.layers.Layer):
         initial_scale: start of every channel's scale.
     """
 
-    # Caffe's own: keeps a position of zeros at zero, with a finite gradient.
+    # Caffe's own.
     EPSILON = 1e-10
 
     def __init__(self, initial_scale: float = 20.0, **kwargs: Any) -> None:
@@ -62,8 +62,11 @@ class L2Normalization(keras.layers.Layer):
         """Normalised features, the shape and dtype of `features`."""
         # The squares of 512 channels overflow float16.
         wide = ops.cast(features, "float32")
-        norm = ops.rsqrt(ops.sum(ops.square(wide), axis=-1, keepdims=True) + self.EPSILON)
-        return ops.cast(wide * norm * ops.cast(self.scale, "float32"), features.dtype)
+        squares = ops.sum(ops.square(wide), axis=-1, keepdims=True)
+        # A position where no channel is active stays at zero and gets no gradient: 20 / sqrt(EPSILON) of one would be
+        # infinite in float16, and NaN behind the ReLU.
+        inverse = ops.where(squares > 0, ops.rsqrt(squares + self.EPSILON), 0.0)
+        return ops.cast(wide * inverse * ops.cast(self.scale, "float32"), features.dtype)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -76,7 +79,20 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     Keras 3 computes the moments and the normalisation as separate operations; on a CPU that takes a third of the time
     of a narrow network's step. Weights, inference and configuration are Keras's own.
+
+    Args:
+        momentum: of the moving mean and variance.
+        epsilon: added to the variance.
+        **kwargs: of ``keras.layers.Layer``; the kernel has always a scale and an offset, over the last axis.
     """
+
+    def __init__(self, momentum: float = 0.99, epsilon: float = 1e-3, **kwargs: Any) -> None:
+        super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
+        if not (self.center and self.scale) or self.axis not in (-1, [-1]):
+            raise ValueError(
+                "a fused batch normalization has a scale and an offset over the last axis, "
+                f"got scale={self.scale}, center={self.center}, axis={self.axis}"
+            )
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Normalised features, the shape and dtype of `inputs`."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import h5py
 import keras
+import numpy as np
 from keras import layers
 
 from ssd300.model.layers import FusedBatchNormalization, PixelNormalization
@@ -96,22 +97,33 @@ def load_weights(model: keras.Model, weights: str | Path) -> None:
     path = Path(weights)
     if not path.is_file():
         raise ValueError(f"weights must be 'imagenet' or a file, got {path}: no such file")
-    with h5py.File(path, "r") as file:
+    for layer, arrays in _read_convolutions(model, path):  # all are read and checked before the first is set
+        layer.set_weights(arrays)
+
+
+def _read_convolutions(model: keras.Model, path: Path) -> list[tuple[keras.layers.Layer, list[np.ndarray]]]:
+    """The model's convolutions with their kernels and biases in the file."""
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise ValueError(f"{path}: expected an HDF5 file of weights: {error}") from None
+    found = []
+    with file:
         for block, (count, _) in enumerate(BLOCKS, start=1):
             for index in range(1, count + 1):
                 layer, stored = model.get_layer(f"conv{block}_{index}"), f"block{block}_conv{index}"
-                if stored not in file:
+                # Files of Keras's applications list the arrays' names, kernel first, in an attribute.
+                if stored not in file or "weight_names" not in file[stored].attrs:
                     raise ValueError(f"{path}: expected the layers of Keras's VGG16, but {stored} is not there")
-                group = file[stored]
-                # Legacy files list the arrays' names, kernel first, in an attribute.
-                arrays = [group[name][()] for name in group.attrs["weight_names"]]
+                arrays = [file[stored][name][()] for name in file[stored].attrs["weight_names"]]
                 expected = [tuple(variable.shape) for variable in layer.weights]
                 if [array.shape for array in arrays] != expected:
                     raise ValueError(
                         f"{path}: {stored} has shapes {[array.shape for array in arrays]}, but the model's {layer.name}"
                         f" expects {expected}; VGG16 weights fit a model of width 1 without batch normalisation"
                     )
-                layer.set_weights(arrays)
+                found.append((layer, arrays))
+    return found
 
 
 def _download() -> str:

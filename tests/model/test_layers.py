@@ -1,0 +1,177 @@
+"""The layers of the network by numbers, and the fused batch normalisation against Keras's own."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ssd300.model.layers import FusedBatchNormalization, L2Normalization, PixelNormalization
+
+
+def config_round_trip(layer):
+    return keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+
+
+def test_pixels_become_bgr_minus_the_means():
+    pixels = np.array([[[[0, 100, 255], [1, 2, 3]]]], np.uint8)  # red, green, blue
+    # Blue - 103.939, green - 116.779, red - 123.68
+    expected = [[[[151.061, -16.779, -123.68], [-100.939, -114.779, -122.68]]]]
+    normalized = PixelNormalization("bgr_mean")(pixels)
+    assert normalized.dtype == tf.float32
+    np.testing.assert_allclose(normalized, expected, rtol=1e-6)
+
+
+def test_unit_pixels_keep_their_order():
+    pixels = np.array([[[[0, 51, 255]]]], np.uint8)
+    np.testing.assert_allclose(PixelNormalization("unit")(pixels), [[[[0.0, 0.2, 1.0]]]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float32, np.float64])
+@pytest.mark.parametrize("mode", ["bgr_mean", "unit"])
+def test_pixels_of_any_number_type_give_the_same(mode, dtype):
+    pixels = np.arange(48).reshape(1, 4, 4, 3) * 5
+    expected = PixelNormalization(mode)(pixels.astype(np.float32))
+    np.testing.assert_array_equal(PixelNormalization(mode)(pixels.astype(dtype)), expected)
+
+
+def test_an_unknown_pixel_mode_is_refused():
+    with pytest.raises(ValueError, match="'bgr_mean' or 'unit', got 'rgb'"):
+        PixelNormalization("rgb")
+
+
+def test_l2_normalization_divides_by_the_norm_over_channels_and_scales():
+    features = np.array([[[[3.0, 4.0], [0.0, -2.0]]]], np.float32)
+    layer = L2Normalization()
+    # (3, 4) / 5 · 20 and (0, -2) / 2 · 20: each position by its own norm.
+    np.testing.assert_allclose(layer(features), [[[[12.0, 16.0], [0.0, -20.0]]]], rtol=1e-6)
+    layer.scale.assign([1.0, 10.0])  # one scale a channel
+    np.testing.assert_allclose(layer(features), [[[[0.6, 8.0], [0.0, -10.0]]]], rtol=1e-6)
+    assert [tuple(weight.shape) for weight in layer.trainable_weights] == [(2,)]
+
+
+def test_l2_normalization_learns_its_scale():
+    features = tf.constant([[[[3.0, 4.0], [0.0, -2.0]]]])
+    layer = L2Normalization()
+    layer.build(features.shape)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(features))
+    # The sum over positions of the features divided by their norms: .6 + 0 and .8 - 1.
+    np.testing.assert_allclose(tape.gradient(loss, layer.scale.value), [0.6, -0.2], rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_float16"])
+def test_l2_normalization_keeps_a_position_of_zeros_at_zero_with_a_finite_gradient(dtype):
+    # Behind a ReLU, as in the network, where a flat part of a picture can leave no channel active.
+    layer = L2Normalization(dtype=dtype)
+    features = tf.zeros([1, 1, 2, 8], layer.compute_dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        normalized = layer(tf.nn.relu(features))
+        loss = tf.reduce_sum(tf.cast(normalized, tf.float32))
+    assert (normalized.numpy() == 0).all()
+    gradient = tape.gradient(loss, features).numpy()
+    assert np.isfinite(gradient).all()
+
+
+def test_l2_normalization_in_float16_does_not_overflow():
+    layer = L2Normalization(dtype="mixed_float16")
+    # 512 · 200² is 2e7, and float16 ends at 65504. All channels equal: 20 / sqrt(512) each.
+    normalized = layer(np.full((1, 2, 2, 512), 200.0, np.float16))
+    assert normalized.dtype == tf.float16
+    np.testing.assert_allclose(normalized, np.full((1, 2, 2, 512), 20 / np.sqrt(512)), rtol=1e-3)
+    assert layer.scale.dtype == "float32"
+
+
+BATCH = np.random.default_rng(1).normal(3.0, 2.0, (4, 3, 5, 6)).astype(np.float32)
+
+
+def pair_of_normalizations(dtype="float32", **options):
+    """The fused layer and Keras's own with the same random weights."""
+    random = np.random.default_rng(2)
+    weights = [random.uniform(0.5, 2.0, 6).astype(np.float32) for _ in range(4)]
+    pair = [
+        kind(momentum=0.9, epsilon=1e-5, dtype=dtype, **options)
+        for kind in (FusedBatchNormalization, keras.layers.BatchNormalization)
+    ]
+    for layer in pair:
+        layer.build(BATCH.shape)
+        layer.set_weights(weights)
+    return pair
+
+
+def train(layer, inputs, direction):
+    """Output of a training call, and gradients of its product with `direction` for the inputs, gamma and beta."""
+    inputs = tf.constant(inputs)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = layer(inputs, training=True)
+        loss = tf.reduce_sum(tf.cast(outputs, tf.float32) * direction)
+    return outputs, tape.gradient(loss, [inputs, layer.gamma.value, layer.beta.value])
+
+
+def test_fused_normalization_by_numbers():
+    layer = FusedBatchNormalization(momentum=0.9, epsilon=0.0)
+    # One channel with 1, 3, 5, 7: mean 4, variance (9 + 1 + 1 + 9)/4 = 5, of the batch and not the unbiased 20/3.
+    outputs = layer(np.array([1, 3, 5, 7], np.float32).reshape(2, 2, 1, 1), training=True)
+    np.testing.assert_allclose(np.ravel(outputs), np.array([-3, -1, 1, 3]) / np.sqrt(5), rtol=1e-5)
+    np.testing.assert_allclose(layer.moving_mean, [0.9 * 0 + 0.1 * 4], rtol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance, [0.9 * 1 + 0.1 * 5], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-5), ("mixed_float16", 2e-2)])
+def test_fused_training_equals_keras(dtype, tolerance):
+    fused, reference = pair_of_normalizations(dtype)
+    inputs = BATCH.astype(fused.compute_dtype)
+    direction = np.random.default_rng(3).normal(size=BATCH.shape).astype(np.float32)
+    for _ in range(2):  # the second step starts from moved statistics
+        outputs, gradients = train(fused, inputs, direction)
+        expected, expected_gradients = train(reference, inputs, direction)
+        assert outputs.dtype == expected.dtype
+        np.testing.assert_allclose(outputs, expected, rtol=tolerance, atol=tolerance)
+        for gradient, expected_gradient in zip(gradients, expected_gradients, strict=True):
+            scale = np.abs(expected_gradient).max()
+            np.testing.assert_allclose(gradient, expected_gradient, rtol=tolerance, atol=tolerance * scale)
+    for moved, expected in zip(fused.non_trainable_weights, reference.non_trainable_weights, strict=True):
+        np.testing.assert_allclose(moved, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_fused_inference_equals_keras_and_moves_nothing():
+    fused, reference = pair_of_normalizations()
+    before = fused.get_weights()
+    for training in (False, None):
+        np.testing.assert_array_equal(fused(BATCH, training=training), reference(BATCH, training=training))
+    for weight, expected in zip(fused.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, expected)
+
+
+def test_a_frozen_fused_normalization_infers_also_in_training():
+    fused, reference = pair_of_normalizations(trainable=False)
+    before = fused.get_weights()
+    np.testing.assert_array_equal(fused(BATCH, training=True), reference(BATCH, training=False))
+    for weight, expected in zip(fused.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, expected)
+
+
+def test_fused_normalization_updates_its_statistics_inside_a_graph():
+    fused, reference = pair_of_normalizations()
+    tf.function(lambda x: fused(x, training=True))(tf.constant(BATCH))
+    reference(BATCH, training=True)
+    np.testing.assert_allclose(fused.moving_mean, reference.moving_mean, rtol=1e-5)
+    np.testing.assert_allclose(fused.moving_variance, reference.moving_variance, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layer", "attributes"),
+    [
+        (PixelNormalization("unit", name="pixels"), {"mode": "unit", "name": "pixels"}),
+        (L2Normalization(7.5, name="norm"), {"initial_scale": 7.5, "name": "norm"}),
+        (FusedBatchNormalization(momentum=0.8, epsilon=1e-4, name="bn"), {"momentum": 0.8, "epsilon": 1e-4}),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, keras.layers.Layer) else "",
+)
+def test_a_layer_comes_back_from_its_configuration(layer, attributes):
+    restored = config_round_trip(layer)
+    assert type(restored) is type(layer)
+    assert restored.get_config() == layer.get_config()
+    for name, value in attributes.items():
+        assert getattr(restored, name) == value

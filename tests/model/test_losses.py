@@ -1,0 +1,214 @@
+"""The MultiBox loss: cases worked by hand, a slow loop, mining, and what must not reach the gradient."""
+
+from math import exp, log
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ssd300.model.losses import MultiBoxLoss, smooth_l1
+
+
+def compute(labels, offsets, logits, predicted, loss=None):
+    """Loss terms as floats, and the gradients of the loss for the logits and the predicted offsets."""
+    logits, predicted = tf.constant(logits, tf.float32), tf.constant(predicted, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch([logits, predicted])
+        terms = (loss or MultiBoxLoss())(
+            tf.constant(labels, tf.int32), tf.constant(offsets, tf.float32), logits=logits, predicted_offsets=predicted
+        )
+    gradients = tape.gradient(terms.loss, [logits, predicted])
+    return [float(term) for term in terms], [gradient.numpy() for gradient in gradients]
+
+
+def certainties(probabilities):
+    """Logits of two classes whose softmax gives the background these probabilities: [..., 2]."""
+    background = np.asarray(probabilities, np.float64)
+    return np.log(np.stack([background, 1 - background], axis=-1)).astype(np.float32)
+
+
+def slow_loss(labels, offsets, logits, predicted, ratio=3.0, weight=1.0):
+    """The definition, box by box in float64."""
+    confidence = localization = matches = 0.0
+    for b in range(len(labels)):
+        negatives, found = [], 0
+        for a, label in enumerate(labels[b]):
+            scores = [float(v) for v in logits[b][a]]
+            top = max(scores)
+            entropy = top + log(sum(exp(s - top) for s in scores)) - scores[label]
+            if label == 0:
+                negatives.append(entropy)
+                continue
+            found += 1
+            confidence += entropy
+            for i in range(4):
+                error = abs(float(predicted[b][a][i]) - float(offsets[b][a][i]))
+                localization += 0.5 * error**2 if error < 1 else error - 0.5
+        confidence += sum(sorted(negatives, reverse=True)[: int(ratio * found)])
+        matches += found
+    if matches == 0:
+        return [0.0, 0.0, 0.0, 0.0]
+    confidence, localization = confidence / matches, weight * localization / matches
+    return [confidence + localization, confidence, localization, matches]
+
+
+def random_batch(seed, pictures=5, boxes=40, classes=4, match_share=0.1):
+    random = np.random.default_rng(seed)
+    labels = random.integers(1, classes, (pictures, boxes)) * (random.uniform(size=(pictures, boxes)) < match_share)
+    labels[0] = 0  # a picture without a match
+    offsets, predicted = random.normal(0, 2, (2, pictures, boxes, 4)).astype(np.float32)
+    return labels, offsets, random.normal(0, 3, (pictures, boxes, classes)).astype(np.float32), predicted
+
+
+def test_smooth_l1_sums_the_four_coordinates():
+    errors = tf.constant([[0.5, -2.0, 0.0, 1.0], [-0.1, 0.2, -3.0, -1.0]])
+    # .5·.25 + 1.5 + 0 + .5 (at 1 both branches agree); .5·.01 + .5·.04 + 2.5 + .5
+    np.testing.assert_allclose(smooth_l1(errors), [2.125, 3.025], rtol=1e-6)
+
+
+def test_one_picture_by_hand():
+    logits = np.log([[[0.1, 0.2, 0.7], [0.5, 0.3, 0.2], [0.8, 0.1, 0.1]]])
+    predicted = [[[0.5, -1.0, 0.0, 3.0], [9.0] * 4, [9.0] * 4]]
+    offsets = [[[0.0, 1.0, 0.0, 2.0], [0.0] * 4, [0.0] * 4]]
+    terms, (logit_gradient, _) = compute([[2, 0, 0]], offsets, logits, predicted)
+    # One match of class 2; three negatives are wanted, two there are.
+    confidence = -log(0.7) - log(0.5) - log(0.8)
+    localization = 0.125 + 1.5 + 0 + 0.5
+    np.testing.assert_allclose(terms, [confidence + localization, confidence, localization, 1], rtol=1e-6)
+    # The gradient of cross entropy is the probabilities minus the label.
+    expected = [[[0.1, 0.2, -0.3], [-0.5, 0.3, 0.2], [-0.2, 0.1, 0.1]]]
+    np.testing.assert_allclose(logit_gradient, expected, atol=1e-6)
+
+
+def test_the_batch_is_divided_by_all_its_matches_not_by_its_pictures():
+    # Picture 0 has one match, picture 1 two; every negative is mined. Background probabilities by box:
+    logits = certainties([[0.4, 0.9], [0.2, 0.3]])
+    predicted, offsets = np.zeros((2, 2, 4)), np.full((2, 2, 4), 2.0)
+    terms, _ = compute([[1, 0], [1, 1]], offsets, logits, predicted)
+    confidence = (-log(0.6) - log(0.9) - log(0.8) - log(0.7)) / 3
+    # Four coordinates with an error of 2 are 4 · 1.5 a match.
+    np.testing.assert_allclose(terms, [confidence + 6, confidence, 6.0, 3], rtol=1e-6)
+
+
+def test_the_three_hardest_negatives_of_each_picture_are_mined():
+    # A matched box with the highest loss of all comes first: it must not use up a place among the negatives.
+    background = [[0.999, 0.9, 0.2, 0.5, 0.1, 0.8, 0.3, 0.7], [0.6, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07]]
+    labels = [[1, 0, 0, 0, 0, 0, 0, 0], [0] * 8]
+    terms, (gradient, _) = compute(labels, np.zeros((2, 8, 4)), certainties(background), np.zeros((2, 8, 4)))
+    # The second picture's harder boxes do not count: it has no match.
+    np.testing.assert_allclose(terms[1], -log(0.001) - log(0.1) - log(0.2) - log(0.3), rtol=1e-5)
+    used = np.abs(gradient).sum(axis=-1) > 0
+    assert np.argwhere(used).tolist() == [[0, 0], [0, 2], [0, 4], [0, 6]]
+
+
+def test_each_picture_mines_for_its_own_matches():
+    background = np.full((2, 9), 0.9)
+    background[1, 2:] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+    labels = [[1, 0, 0, 0, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0, 0, 0, 0]]
+    terms, _ = compute(labels, np.zeros((2, 9, 4)), certainties(background), np.zeros((2, 9, 4)))
+    # 3 easy ones of picture 0 and the 6 hardest of picture 1, not the 9 hardest of the batch.
+    negatives = -3 * log(0.9) - sum(log(p) for p in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6))
+    np.testing.assert_allclose(terms[1], (-3 * log(0.1) + negatives) / 3, rtol=1e-5)
+
+
+def test_more_negatives_wanted_than_there_are():
+    labels = [[1, 1, 0, 1]]  # 9 wanted, one there
+    terms, _ = compute(labels, np.zeros((1, 4, 4)), certainties([[0.5, 0.5, 0.25, 0.5]]), np.zeros((1, 4, 4)))
+    np.testing.assert_allclose(terms[0], (-3 * log(0.5) - log(0.25)) / 3, rtol=1e-6)
+
+
+def test_every_box_matched():
+    terms, _ = compute([[1, 1]], np.zeros((1, 2, 4)), certainties([[0.5, 0.75]]), np.zeros((1, 2, 4)))
+    np.testing.assert_allclose(terms, [(-log(0.5) - log(0.25)) / 2] * 2 + [0, 2], rtol=1e-6)
+
+
+def test_a_batch_without_a_match_has_loss_zero_and_gradients_zero():
+    _, offsets, logits, predicted = random_batch(3)
+    terms, gradients = compute(np.zeros((5, 40)), offsets, logits, predicted)
+    assert terms == [0, 0, 0, 0]
+    for gradient in gradients:
+        assert (gradient == 0).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("ratio", "weight", "match_share"), [(3.0, 1.0, 0.1), (1.5, 0.25, 0.1), (3.0, 1.0, 0.6)])
+def test_random_batches_equal_a_slow_loop(seed, ratio, weight, match_share):
+    batch = random_batch(seed, match_share=match_share)
+    terms, _ = compute(*batch, MultiBoxLoss(negatives_per_match=ratio, localization_weight=weight))
+    assert terms[3] > 0
+    np.testing.assert_allclose(terms, slow_loss(*batch, ratio=ratio, weight=weight), rtol=1e-5)
+
+
+def test_gradients_equal_finite_differences_of_the_slow_loop():
+    labels, offsets, logits, predicted = (v[:2] for v in random_batch(5, boxes=8, match_share=0.3))
+    assert (labels[1] > 0).any()
+    _, gradients = compute(labels, offsets, logits, predicted)
+    for which, gradient in ((2, gradients[0]), (3, gradients[1])):
+        for index in np.ndindex(gradient.shape):
+            values = []
+            for step in (1e-4, -1e-4):
+                batch = [
+                    v.astype(np.float64) if v.dtype == np.float32 else v for v in (labels, offsets, logits, predicted)
+                ]
+                batch[which] = batch[which].copy()
+                batch[which][index] += step
+                values.append(slow_loss(*batch)[0])
+            np.testing.assert_allclose(gradient[index], (values[0] - values[1]) / 2e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("garbage", [np.nan, np.inf, 1e38])
+def test_offsets_where_nothing_matches_are_ignored(garbage):
+    labels, offsets, logits, predicted = random_batch(6)
+    unmatched = labels == 0
+    clean, clean_gradients = compute(labels, offsets, logits, predicted)
+    dirty_offsets, dirty_predicted = offsets.copy(), predicted.copy()
+    dirty_offsets[unmatched] = garbage
+    dirty_predicted[unmatched] = -garbage
+    dirty, gradients = compute(labels, dirty_offsets, logits, dirty_predicted)
+    assert dirty == clean
+    for gradient, expected in zip(gradients, clean_gradients, strict=True):
+        np.testing.assert_array_equal(gradient, expected)
+    assert (gradients[1][unmatched] == 0).all()
+
+
+def test_float16_predictions_are_computed_in_float32():
+    labels, offsets, logits, predicted = random_batch(7)
+    # exp(300) and the sum of squares of 300 leave float16.
+    half_logits, half_predicted = (logits * 100).astype(np.float16), (predicted * 100).astype(np.float16)
+    terms = MultiBoxLoss()(
+        tf.constant(labels, tf.int64),
+        tf.constant(offsets),
+        logits=tf.constant(half_logits),
+        predicted_offsets=tf.constant(half_predicted),
+    )
+    assert {term.dtype for term in terms} == {tf.float32}
+    np.testing.assert_allclose(
+        [float(t) for t in terms], slow_loss(labels, offsets, half_logits, half_predicted), rtol=1e-5
+    )
+
+
+def test_a_compiled_loss_is_the_eager_one():
+    try:
+        tf.function(lambda x: x + 1, jit_compile=True)(tf.constant(1.0))
+    except (tf.errors.OpError, ValueError) as error:
+        pytest.skip(f"this TensorFlow cannot compile with XLA: {error}")
+
+    @tf.function(jit_compile=True)
+    def compiled(labels, offsets, logits, predicted):
+        with tf.GradientTape() as tape:
+            tape.watch([logits, predicted])
+            terms = MultiBoxLoss()(labels, offsets, logits=logits, predicted_offsets=predicted)
+        return terms, tape.gradient(terms.loss, [logits, predicted])
+
+    for labels, offsets, logits, predicted in (random_batch(8), random_batch(9, match_share=0.0)):
+        terms, gradients = compiled(tf.constant(labels, tf.int32), *map(tf.constant, (offsets, logits, predicted)))
+        eager_terms, eager_gradients = compute(labels, offsets, logits, predicted)
+        np.testing.assert_allclose([float(t) for t in terms], eager_terms, rtol=1e-5)
+        for gradient, expected in zip(gradients, eager_gradients, strict=True):
+            np.testing.assert_allclose(gradient, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [{"negatives_per_match": -1.0}, {"localization_weight": -0.5}])
+def test_negative_factors_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"must not be negative, got .*-"):
+        MultiBoxLoss(**wrong)
