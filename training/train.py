@@ -26,7 +26,9 @@ def train(settings: TrainSettings, output: str | Path) -> RunDirectory:
         TrainingDivergedError: a loss became NaN.
     """
     identity = read_identity(settings.dataset)
-    settings = replace(settings, preset=settings.preset or identity.preset)
+    # The run must find its dataset again from any folder.
+    dataset = settings.dataset if "://" in settings.dataset else str(Path(settings.dataset).resolve())
+    settings = replace(settings, dataset=dataset, preset=settings.preset or identity.preset)
     config = RunConfig(settings, identity.classes, identity.fingerprint, _versions())
     run = RunDirectory(output)
     keras.utils.set_random_seed(settings.seed)

@@ -1,5 +1,6 @@
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,6 +38,15 @@ def test_a_run_directory_holds_all_that_happened(finished, shapes_dataset):
     assert set(content["versions"]) == {"ssd300", "tensorflow", "keras"}
     assert [step for step, _ in finished.checkpoints()] == [5, 10, 12]
     assert list(finished.logs_path.glob("events.*"))
+
+
+def test_a_run_finds_its_dataset_from_any_folder(shapes_dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(Path(shapes_dataset).parent)
+    run = train(settings_for(Path(shapes_dataset).name, steps=1), tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    assert run.read_config().settings.dataset == str(Path(shapes_dataset).resolve())
+    resume(tmp_path / "run", steps=2)
+    assert run.newest_checkpoint()[0] == 2
 
 
 def test_the_history_has_every_number(finished):
