@@ -17,7 +17,8 @@ def is_expected(error: RuntimeError) -> bool:
 def demo(arguments: argparse.Namespace) -> None:
     """``ssd300 demo``."""
     import_tensorflow()
-    from ssd300.training.demo import run_demo
+    with quiet_import():
+        from ssd300.training.demo import run_demo
 
     print(run_demo(Path(arguments.output), seed=arguments.seed))
 

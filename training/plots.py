@@ -15,7 +15,7 @@ def plot_precision_recall(results: dict[str, ClassResult], means: Mapping[Defini
     figure = Figure(figsize=(7.5, 5.5), layout="constrained")
     axes = figure.add_subplot()
     for name, result in results.items():
-        if result.positives:
+        if result.positives and result.detections:
             label = f"{name}  {result.voc2007:.3f}  {result.voc2010:.3f}"
             axes.plot(
                 np.concatenate([[0.0], result.recall]),

@@ -80,8 +80,8 @@ def _loss_falls(data: Path, weights: str, folder: Path) -> bool:
     tree = str(data / "voc07_train/VOCdevkit/VOC2007")
     dataset = str(folder / "voc07")
     preprocess(PreprocessSettings((Source("train", tree, "trainval"),), VOC), dataset)
-    # The paper's solver but for its batch of 32: the first forty steps.
-    settings = TrainSettings(dataset, weights=weights, steps=40, batch_size=8, schedule="constant")
+    # The paper's solver but for its batch of 32: the first thirty steps.
+    settings = TrainSettings(dataset, weights=weights, steps=30, batch_size=8, schedule="constant")
     start = time.perf_counter()
     run = train(settings, folder / "run-voc07")
     seconds = time.perf_counter() - start
