@@ -32,7 +32,7 @@ _SHEET = 15  # pictures
 
 
 def run_demo(
-    output: Path, *, seed: int = 0, steps: int = 900, pictures: tuple[int, int] = (_TRAINING, _HELD_OUT)
+    output: Path, *, seed: int = 0, steps: int = 1000, pictures: tuple[int, int] = (_TRAINING, _HELD_OUT)
 ) -> str:
     """Runs the demo in the folder `output`, which an earlier demo may have left; returns the lines to print.
 
@@ -74,7 +74,7 @@ def run_demo(
         schedule="cosine",
         steps=steps,
         batch_size=_BATCH,
-        # Seven passes over a thousand pictures are too few to overfit; distortion would only slow the learning.
+        # Eight passes over a thousand pictures are too few to overfit; distortion would only slow the learning.
         augmentation="none",
         seed=seed,
     )
