@@ -77,12 +77,12 @@ def preprocess(
         return read_report(output)
     _claim(plan, output, work)
 
-    local = beam_pipeline.is_local(options)
     if workers is None:
         workers = max(1, min(os.cpu_count() or 1, plan.pictures // _PICTURES_A_WORKER))
     reports = f"{work}/reports"
     standing = standing_shards(plan, output=output, reports=reports)
-    progress = f"{work}/progress" if local and "://" not in output else None
+    # On this machine's disk the workers can show their progress, and be several processes.
+    progress = f"{work}/progress" if beam_pipeline.is_local(options) and "://" not in output else None
     for _ in range(_ATTEMPTS):
         missing = [shard for shard in plan.shards if shard.key not in standing]
         if not missing:
@@ -93,7 +93,7 @@ def preprocess(
                 tf.io.gfile.rmtree(progress)
                 tf.io.gfile.makedirs(progress)
                 stack.enter_context(ProgressBar(progress, pictures=plan.pictures, done=done))
-            if local and workers > 1 and len(missing) > 1:
+            if progress is not None and workers > 1 and len(missing) > 1:
                 _run_processes(missing, work, min(workers, len(missing)), beam_arguments)
             else:
                 beam_pipeline.run_pipeline(
