@@ -40,27 +40,32 @@ def area(boxes: Array) -> Array:
 
 
 def intersection(first: Array, second: Array) -> Array:
-    """Intersection areas ``[..., M, N]`` of every box of ``[..., M, 4]`` with every box of ``[..., N, 4]``."""
+    """Intersection areas ``[...]`` of corner boxes ``[..., 4]`` with their counterparts; the shapes broadcast."""
     library = _library(first)
-    sides = [
+    height, width = (
         library.maximum(
-            library.minimum(first[..., :, None, axis + 2], second[..., None, :, axis + 2])
-            - library.maximum(first[..., :, None, axis], second[..., None, :, axis]),
+            library.minimum(first[..., axis + 2], second[..., axis + 2])
+            - library.maximum(first[..., axis], second[..., axis]),
             0,
         )
         for axis in (0, 1)
-    ]
-    return sides[0] * sides[1]
+    )
+    return height * width
 
 
-def iou(first: Array, second: Array) -> Array:
-    """Jaccard overlaps ``[..., M, N]`` in [0, 1] of corner boxes ``[..., M, 4]`` and ``[..., N, 4]``.
+def paired_iou(first: Array, second: Array) -> Array:
+    """Jaccard overlaps ``[...]`` in [0, 1] of corner boxes ``[..., 4]`` with their counterparts; the shapes broadcast.
 
     Boxes of no area overlap nothing: their IoU is 0, also with themselves.
     """
     shared = intersection(first, second)
-    union = area(first)[..., :, None] + area(second)[..., None, :] - shared
+    union = area(first) + area(second) - shared
     return shared / _library(first).maximum(union, _SMALLEST_UNION)
+
+
+def iou(first: Array, second: Array) -> Array:
+    """Jaccard overlaps ``[..., M, N]`` of every box of ``[..., M, 4]`` with every box of ``[..., N, 4]``."""
+    return paired_iou(first[..., :, None, :], second[..., None, :, :])
 
 
 def clip(boxes: Array) -> Array:

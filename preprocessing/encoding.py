@@ -10,7 +10,7 @@ from ssd300.model import box_coder
 from ssd300.model import boxes as box_ops
 from ssd300.model.default_boxes import default_boxes
 from ssd300.model.spec import PAPER, Spec
-from ssd300.preprocessing.matching import match
+from ssd300.preprocessing.batch_matching import match_batch
 
 
 class SparseTargets(NamedTuple):
@@ -39,25 +39,57 @@ class DenseTargets(NamedTuple):
     offsets: tf.Tensor
 
 
-def encode_ground_truth(boxes: Any, labels: Any, spec: Spec = PAPER) -> SparseTargets:
-    """Encodes the objects of one picture.
+class BatchTargets(NamedTuple):
+    """The matched default boxes of several pictures, one picture after the other.
+
+    Attributes:
+        pictures: the picture of each, rising, int32 ``[M]``.
+        objects: the object that each matched, as a number in the batch, int32 ``[M]``.
+        indices: the matched default boxes, rising in a picture, int32 ``[M]``.
+        offsets: the encoded ground truth boxes, float32 ``[M, 4]``.
+    """
+
+    pictures: tf.Tensor
+    objects: tf.Tensor
+    indices: tf.Tensor
+    offsets: tf.Tensor
+
+
+def encode_batch(boxes: Any, pictures: Any, count: Any, spec: Spec = PAPER) -> BatchTargets:
+    """Encodes the objects of several pictures at once, each picture by itself.
 
     Works eagerly on arrays and inside graphs on tensors of unknown length.
+
+    Args:
+        boxes: corner boxes of all objects, float32 ``[N, 4]`` in [0, 1], of positive area; N may be 0.
+        pictures: the picture of each object, from 0, rising, integers ``[N]``.
+        count: number of pictures; some may have no object.
+        spec: default boxes, matching and coder.
+    """
+    boxes = tf.reshape(tf.cast(boxes, tf.float32), [-1, 4])
+    pictures = tf.reshape(tf.cast(pictures, tf.int32), [-1])
+    centres, corners = _default_box_arrays(spec)
+    matches = match_batch(boxes, pictures, tf.cast(count, tf.int32), tf.constant(corners), spec)  # [B, A]
+    places = tf.cast(tf.where(matches >= 0), tf.int32)  # [M, 2] of pictures and default boxes
+    objects = tf.gather_nd(matches, places)
+    indices = places[:, 1]
+    offsets = box_coder.encode(
+        tf.gather(boxes, objects), tf.gather(tf.constant(centres), indices), variances=spec.variances
+    )
+    return BatchTargets(places[:, 0], objects, indices, offsets)
+
+
+def encode_ground_truth(boxes: Any, labels: Any, spec: Spec = PAPER) -> SparseTargets:
+    """Encodes the objects of one picture; `encode_batch` for many pictures costs a fraction a picture.
 
     Args:
         boxes: corner boxes, float32 ``[G, 4]`` in [0, 1], of positive area; G may be 0.
         labels: their classes from 1, integers ``[G]``.
         spec: default boxes, matching and coder.
     """
-    boxes = tf.reshape(tf.cast(boxes, tf.float32), [-1, 4])
     labels = tf.reshape(tf.cast(labels, tf.int32), [-1])
-    centres, corners = _default_box_arrays(spec)
-    matches = match(box_ops.iou(boxes, tf.constant(corners)), spec)  # [A]
-    indices = tf.cast(tf.where(matches >= 0), tf.int32)[:, 0]  # [M]
-    objects = tf.gather(matches, indices)  # [M]
-    matched_boxes = tf.gather(tf.constant(centres), indices)  # [M, 4]
-    offsets = box_coder.encode(tf.gather(boxes, objects), matched_boxes, variances=spec.variances)
-    return SparseTargets(indices, tf.gather(labels, objects), offsets)
+    encoded = encode_batch(boxes, tf.zeros_like(labels), 1, spec)
+    return SparseTargets(encoded.indices, tf.gather(labels, encoded.objects), encoded.offsets)
 
 
 def to_dense(targets: SparseTargets, spec: Spec = PAPER) -> DenseTargets:

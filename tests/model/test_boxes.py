@@ -98,7 +98,7 @@ def test_overlap_of_a_pair(convert, name):
     first, second, shared, expected = PAIRS[name]
     for a, b in ((first, second), (second, first)):
         a, b = convert(box_array([a])), convert(box_array([b]))
-        np.testing.assert_allclose(box_ops.intersection(a, b), [[shared]], atol=1e-7)
+        np.testing.assert_allclose(box_ops.intersection(a, b), [shared], atol=1e-7)
         np.testing.assert_allclose(box_ops.iou(a, b), [[expected]], atol=1e-6)
 
 

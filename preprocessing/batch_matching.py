@@ -1,0 +1,114 @@
+"""Matching the objects of many pictures at once, on the few pairs that can matter; the outcome is `matching.match`'s.
+
+A picture's whole IoU matrix is 8732 numbers an object, nearly all of them useless, and TensorFlow spends more on
+starting small operations than on computing them. So the pictures of a batch go through the same operations together.
+"""
+
+import tensorflow as tf
+
+from ssd300.model import boxes as box_ops
+from ssd300.model.spec import Spec
+from ssd300.preprocessing.candidates import candidate_pairs
+from ssd300.preprocessing.matching import LEAST_OVERLAP, match
+
+_LOW = (1 << 31) - 1
+_NONE = -1
+
+
+def match_batch(boxes: tf.Tensor, pictures: tf.Tensor, count: tf.Tensor, corners: tf.Tensor, spec: Spec) -> tf.Tensor:
+    """The object that each default box of each picture matches, int32 ``[B, A]``, a number in the batch, -1 for none.
+
+    Args:
+        boxes: corner boxes of all objects, float32 ``[N, 4]``.
+        pictures: the picture of each object, int32 ``[N]``, rising.
+        count: number of pictures, int32.
+        corners: the default boxes as corner boxes, float32 ``[A, 4]``.
+        spec: of the default boxes; its `matching` and `match_iou`.
+    """
+    objects, places = candidate_pairs(boxes, spec)  # [P] each
+    overlaps = box_ops.paired_iou(tf.gather(boxes, objects), tf.gather(corners, places))
+    slots = tf.gather(pictures, objects) * spec.boxes + places  # default boxes of the batch
+    reached = tf.where(overlaps >= spec.match_iou)[:, 0]
+    bipartite = spec.matching == "bipartite"
+    strength = tf.gather(overlaps, reached) if bipartite else tf.ones_like(reached, tf.float32)
+    strongest = tf.math.unsorted_segment_max(
+        _rank(strength, tf.gather(objects, reached)), tf.gather(slots, reached), count * spec.boxes
+    )
+    matches = tf.where(strongest > 0, _decode(strongest), _NONE)  # [B * A]
+    if not bipartite:
+        return tf.reshape(matches, [-1, spec.boxes])
+
+    best, unsure = _best_default_boxes(overlaps, objects, places, pictures, spec)  # [N], [N]
+    takers = tf.cast(tf.where(best >= 0), tf.int32)[:, 0]
+    taken = tf.gather(pictures, takers) * spec.boxes + tf.gather(best, takers)
+    matches = tf.tensor_scatter_nd_update(matches, taken[:, None], takers)
+    matches = tf.reshape(matches, [-1, spec.boxes])
+    return tf.cond(
+        tf.reduce_any(unsure),
+        lambda: _match_again(matches, tf.unique(tf.boolean_mask(pictures, unsure))[0], boxes, pictures, corners, spec),
+        lambda: matches,
+    )
+
+
+def _rank(strength: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+    """An int64 that grows with `strength` (float32, not negative) and, where that is equal, falls with `number`."""
+    # The bits of floats that are not negative are in the floats' own order.
+    bits = tf.cast(tf.bitcast(strength, tf.int32), tf.int64)
+    return bits * (_LOW + 1) + (_LOW - tf.cast(number, tf.int64))
+
+
+def _decode(rank: tf.Tensor) -> tf.Tensor:
+    """The number in a rank."""
+    return _LOW - tf.cast(rank % (_LOW + 1), tf.int32)
+
+
+def _best_default_boxes(
+    overlaps: tf.Tensor, objects: tf.Tensor, places: tf.Tensor, pictures: tf.Tensor, spec: Spec
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """`matching.best_default_boxes` on candidate pairs: the default box of each object ``[N]``, -1 for none.
+
+    The second result ``[N]`` tells which objects may have a better default box that is no candidate: only those that
+    were refused and have no open candidate of the threshold's IoU left.
+    """
+    number = tf.shape(pictures)[0]
+    ranks = tf.where(overlaps > LEAST_OVERLAP, _rank(overlaps, places), 0)
+    at_threshold = _rank(tf.constant(spec.match_iou, tf.float32), tf.constant(_LOW))
+
+    def propose(ranks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        top = tf.math.unsorted_segment_max(ranks, objects, number)  # [N]
+        real = top > 0
+        box = tf.where(real, _decode(top), _NONE)
+        # Objects without a proposal wait in slots of their own.
+        slots = tf.where(real, pictures * spec.boxes + box, -1 - tf.range(number))
+        groups = tf.unique(slots)[1]
+        own = _rank(tf.bitcast(tf.cast(top // (_LOW + 1), tf.int32), tf.float32), tf.range(number))
+        winner = tf.gather(tf.math.unsorted_segment_max(own, groups, number), groups)
+        return box, top, real & (winner != own)
+
+    def refuse(
+        ranks: tf.Tensor, box: tf.Tensor, _: tf.Tensor, refused: tf.Tensor, was_refused: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        closed = tf.gather(refused, objects) & (places == tf.gather(box, objects))
+        ranks = tf.where(closed, tf.zeros_like(ranks), ranks)
+        box, top, next_refused = propose(ranks)
+        return ranks, box, top, next_refused, was_refused | refused
+
+    state = ranks, *propose(ranks), tf.zeros_like(pictures, tf.bool)
+    _ranks, box, top, _refused, was_refused = tf.while_loop(
+        lambda _ranks, _box, _top, refused, _was: tf.reduce_any(refused), refuse, state
+    )
+    return box, was_refused & (top < at_threshold)
+
+
+def _match_again(
+    matches: tf.Tensor, again: tf.Tensor, boxes: tf.Tensor, pictures: tf.Tensor, corners: tf.Tensor, spec: Spec
+) -> tf.Tensor:
+    """`matches` with the rows of the pictures `again` computed on their whole IoU matrices."""
+
+    def one(picture: tf.Tensor) -> tf.Tensor:
+        members = tf.cast(tf.where(pictures == picture), tf.int32)[:, 0]
+        matched = match(box_ops.iou(tf.gather(boxes, members), corners), spec)  # [A]
+        return tf.where(matched >= 0, tf.gather(members, tf.maximum(matched, 0)), _NONE)
+
+    rows = tf.map_fn(one, again, fn_output_signature=tf.TensorSpec([spec.boxes], tf.int32))
+    return tf.tensor_scatter_nd_update(matches, again[:, None], rows)
