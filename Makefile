@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test lint format types benchmarks clean
+.PHONY: demo test lint format types benchmarks flink clean
 .DEFAULT_GOAL := demo
 
 $(STAMP): setup.py pyproject.toml
@@ -31,8 +31,12 @@ format: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
+# What the test of the Beam job on Flink needs; without it that test skips.
+flink: $(STAMP)
+	$(BIN)/python tests/flink/fetch.py .flink
+
 benchmarks: $(STAMP)
 	for file in tests/benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) .flink build *.egg-info

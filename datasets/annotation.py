@@ -14,12 +14,12 @@ Convention = Literal["caffe", "inclusive"]
 CONVENTIONS: tuple[Convention, ...] = ("caffe", "inclusive")
 
 # Far beyond any picture; larger numbers are damage, and their products would leave float32.
-_LARGEST_COORDINATE = 1e6
+LARGEST_COORDINATE = 1e6
 
 
 @dataclass(frozen=True)
 class VocObject:
-    """One annotated object; corners in pixels as in the XML: VOC's are 1-based and inclusive."""
+    """One annotated object; corners as in the XML: VOC's are pixels, 1-based and inclusive."""
 
     name: str
     xmin: float
@@ -37,10 +37,12 @@ class Annotation:
     Attributes:
         size: ``(width, height)`` as the XML claims, None where it claims nothing usable.
         objects: the objects in the order of the XML. The parts of a person (``<part>``) are not among them.
+        in_fractions: whether the corners are fractions of the picture, as other formats than VOC have them.
     """
 
     size: tuple[int, int] | None
     objects: tuple[VocObject, ...]
+    in_fractions: bool = False
 
 
 def parse_annotation(xml: bytes, path: str) -> Annotation:
@@ -84,7 +86,7 @@ def _parse_object(element: ElementTree.Element, path: str) -> VocObject:
             number = math.nan if "_" in text else float(text)  # Python alone reads 1_0 as ten
         except ValueError:
             number = math.nan
-        if not abs(number) <= _LARGEST_COORDINATE:
+        if not abs(number) <= LARGEST_COORDINATE:
             raise RejectedError("bad_number", path, f"object {name!r}: <{corner}> must be a number, got {text[:40]!r}")
         corners[corner] = number
     return VocObject(name, difficult=_flag(element, "difficult"), truncated=_flag(element, "truncated"), **corners)

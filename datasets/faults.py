@@ -1,7 +1,7 @@
-"""The faults that a VOC tree can have: which are repaired, which reject their picture, and what they mean.
+"""The faults that a VOC tree can have: which are repaired, kept or rejected, and what they mean.
 
-`FAULTS` is the one list of them. A repaired fault is counted under its name and the picture is used; a rejected one
-keeps the picture out of the dataset and puts a line with path, fault and message into ``rejected.jsonl``.
+`FAULTS` is the one list of them. A repaired or kept fault is counted under its name and the picture is used; a rejected
+one keeps the picture out of the dataset and puts a line with path, fault and message into ``rejected.jsonl``.
 """
 
 from dataclasses import dataclass
@@ -14,22 +14,26 @@ class Fault:
 
     Attributes:
         name: what reports count it under.
-        action: ``repaired`` or ``rejected``.
+        action: ``repaired``, ``kept`` (nothing had to be changed, but someone may want to know) or ``rejected``.
         meaning: what was found and, where it was repaired, what was done.
     """
 
     name: str
-    action: Literal["repaired", "rejected"]
+    action: Literal["repaired", "kept", "rejected"]
     meaning: str
 
 
+# A picture left out because its user asked for that. It is accounted for as rejected, but it is no bad input.
+DROPPED_EMPTY = "dropped_empty"
+
 _LIST = (
-    Fault("missing_annotation", "rejected", "the image set names an id that has no annotation file"),
+    Fault("unsafe_id", "rejected", "the image set names an id that leads out of its tree; it is not followed"),
+    Fault("missing_annotation", "rejected", "a picture or an id of the image set has no annotation that can be read"),
     Fault("malformed_xml", "rejected", "the annotation is not well-formed XML: truncated, empty, or not text"),
     Fault("forbidden_xml", "rejected", "the annotation declares entities; they are never expanded or fetched"),
     Fault("not_voc_xml", "rejected", "the XML is not a Pascal-VOC annotation, or lacks an object's name"),
     Fault("incomplete_box", "rejected", "an object has no bndbox, or one of its four numbers is absent"),
-    Fault("bad_number", "rejected", "a coordinate is not a finite number"),
+    Fault("bad_number", "rejected", "a coordinate is not a number, not finite, or beyond a million"),
     Fault("no_area", "rejected", "a box has no width or no height"),
     Fault("outside_picture", "rejected", "a box lies wholly outside its picture"),
     Fault("unknown_class", "rejected", "an object's class is not in the class list"),
@@ -37,13 +41,25 @@ _LIST = (
     Fault("empty_picture", "rejected", "the picture's file has no bytes"),
     Fault("undecodable_picture", "rejected", "the picture's bytes are no picture, or are truncated or corrupt"),
     Fault("gigantic_picture", "rejected", "the picture has more pixels than the limit: a decompression bomb"),
-    Fault("clipped_box", "repaired", "a box reached over the border of its picture and was cut there"),
+    Fault(DROPPED_EMPTY, "rejected", "the picture has no object and --drop-empty leaves such pictures out"),
+    Fault("listed_twice", "repaired", "a split's image sets name an id of a tree again; it is encoded once"),
+    Fault(
+        "clipped_box", "repaired", "a box reached over the border, by up to a tenth of the picture; it was cut there"
+    ),
+    Fault("overreaching_box", "repaired", "a box reached over the border by more than that; it was cut there"),
     Fault("swapped_corners", "repaired", "a box had its minimum and maximum swapped; they were swapped back"),
     Fault("class_spelling", "repaired", "a class name differed in case or blanks from the class list"),
     Fault("duplicate_object", "repaired", "an object was there twice with the same class and box; one was kept"),
-    Fault("wrong_size", "repaired", "<size> was absent or not the picture's own size, which was used"),
+    Fault("small_object", "repaired", "an object was smaller than --min-size and was left out"),
+    Fault("missing_size", "repaired", "<size> was absent or no size; the picture's own was used"),
+    Fault("swapped_size", "repaired", "<size> had width and height swapped; the picture's own was used"),
+    Fault("wrong_size", "repaired", "<size> was another than the picture's own, which was used"),
     Fault("exif_rotated", "repaired", "the picture was turned upright as its EXIF orientation says"),
-    Fault("not_jpeg", "repaired", "the picture was no baseline RGB or grey JPEG and was stored as one"),
+    Fault("not_jpeg", "repaired", "the picture was no JPEG, whatever its name says, and was stored as one"),
+    Fault("odd_colors", "repaired", "the picture was neither RGB nor grey (CMYK, a palette, ...) and was made RGB"),
+    Fault("sixteen_bits", "repaired", "the picture had 16 bits a channel; the upper 8 were kept"),
+    Fault("no_objects", "kept", "the picture has no object: a negative example"),
+    Fault("in_two_splits", "kept", "a picture is in several splits; what is learned on one is seen in the other"),
 )
 
 FAULTS = {fault.name: fault for fault in _LIST}
@@ -61,7 +77,7 @@ class RejectedError(ValueError):
     def __init__(self, fault: str, path: str, message: str) -> None:
         super().__init__(f"{path}: {message}")
         if FAULTS[fault].action != "rejected":
-            raise ValueError(f"{fault} is repaired, it rejects nothing")
+            raise ValueError(f"{fault} is {FAULTS[fault].action}, it rejects nothing")
         self.fault, self.path, self.message = fault, path, message
 
     def __reduce__(self) -> tuple[type, tuple[str, str, str]]:

@@ -115,6 +115,22 @@ def parse(serialized: tf.Tensor) -> dict[str, Any]:
     }
 
 
+def parse_record(serialized: bytes) -> Record:
+    """The record that `Record.serialize` wrote, as arrays."""
+    found = tf.nest.map_structure(lambda tensor: tensor.numpy(), parse(tf.constant(serialized)))
+    return Record(
+        image=found["image"],
+        filename=found["filename"].decode(),
+        picture_id=found["id"].decode(),
+        boxes=found["boxes"],
+        labels=found["labels"].tolist(),
+        difficult=found["difficult"].tolist(),
+        truncated=found["truncated"].tolist(),
+        targets=found["targets"],
+        flipped_targets=found["flipped_targets"],
+    )
+
+
 def tfds_features(class_names: Sequence[str]) -> Any:
     """The TFDS features of a dataset with these class names, the background first."""
     import tensorflow_datasets as tfds  # seconds to import, and only the end of the Beam job needs it

@@ -15,8 +15,10 @@ _LOW = (1 << 31) - 1
 _NONE = -1
 
 
-def match_batch(boxes: tf.Tensor, pictures: tf.Tensor, count: tf.Tensor, corners: tf.Tensor, spec: Spec) -> tf.Tensor:
-    """The object that each default box of each picture matches, int32 ``[B, A]``, a number in the batch, -1 for none.
+def match_batch(
+    boxes: tf.Tensor, pictures: tf.Tensor, count: tf.Tensor, corners: tf.Tensor, spec: Spec
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Matches the objects of each picture with its default boxes.
 
     Args:
         boxes: corner boxes of all objects, float32 ``[N, 4]``.
@@ -24,9 +26,15 @@ def match_batch(boxes: tf.Tensor, pictures: tf.Tensor, count: tf.Tensor, corners
         count: number of pictures, int32.
         corners: the default boxes as corner boxes, float32 ``[A, 4]``.
         spec: of the default boxes; its `matching` and `match_iou`.
+
+    Returns:
+        The object that each default box of each picture matches, int32 ``[B, A]``, a number in the batch, -1 for none;
+        and the highest IoU that each object has with any default box, float32 ``[N]``, exact where it is at least
+        `match_iou` and, for bipartite matching, everywhere.
     """
     objects, places = candidate_pairs(boxes, spec)  # [P] each
     overlaps = box_ops.paired_iou(tf.gather(boxes, objects), tf.gather(corners, places))
+    highest = tf.maximum(tf.math.unsorted_segment_max(overlaps, objects, tf.shape(boxes)[0]), 0)
     slots = tf.gather(pictures, objects) * spec.boxes + places  # default boxes of the batch
     reached = tf.where(overlaps >= spec.match_iou)[:, 0]
     bipartite = spec.matching == "bipartite"
@@ -36,18 +44,20 @@ def match_batch(boxes: tf.Tensor, pictures: tf.Tensor, count: tf.Tensor, corners
     )
     matches = tf.where(strongest > 0, _decode(strongest), _NONE)  # [B * A]
     if not bipartite:
-        return tf.reshape(matches, [-1, spec.boxes])
+        return tf.reshape(matches, [-1, spec.boxes]), highest
 
     best, unsure = _best_default_boxes(overlaps, objects, places, pictures, spec)  # [N], [N]
     takers = tf.cast(tf.where(best >= 0), tf.int32)[:, 0]
     taken = tf.gather(pictures, takers) * spec.boxes + tf.gather(best, takers)
     matches = tf.tensor_scatter_nd_update(matches, taken[:, None], takers)
     matches = tf.reshape(matches, [-1, spec.boxes])
-    return tf.cond(
-        tf.reduce_any(unsure),
-        lambda: _match_again(matches, tf.unique(tf.boolean_mask(pictures, unsure))[0], boxes, pictures, corners, spec),
+    again = tf.unique(tf.boolean_mask(pictures, unsure))[0]
+    matches = tf.cond(
+        tf.size(again) > 0,
+        lambda: _match_again(matches, again, boxes, pictures, corners, spec),
         lambda: matches,
     )
+    return matches, highest
 
 
 def _rank(strength: tf.Tensor, number: tf.Tensor) -> tf.Tensor:

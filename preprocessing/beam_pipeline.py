@@ -1,15 +1,16 @@
-"""The Beam pipeline: one linear chain over shards. Only names cross the shuffle."""
+"""The Beam pipeline: one linear chain over shards. Only places in a list of shards cross the shuffle."""
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
+from ssd300.datasets.faults import FAULTS
 from ssd300.preprocessing.encode_shard import encode_shard
-from ssd300.preprocessing.plan import Shard
 from ssd300.preprocessing.progress import ticker
 from ssd300.preprocessing.settings import PreprocessSettings
+from ssd300.preprocessing.shard_list import Place, places_in, read_shard
 
 # Beam's DirectRunner first tries to download another runner; this is the one that it means.
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -18,29 +19,30 @@ _NAMESPACE = "ssd300"
 
 
 class EncodeShard(beam.DoFn):
-    """Encodes a shard into its file; gives back the shard's key and number of records, and Beam's counters.
+    """Encodes the shard at a place into its file; gives its key and number of records, and Beam's counters.
 
     Args:
-        settings: the job's.
-        output: folder of the dataset.
+        settings: the job's, as text.
+        output: folder of the dataset; None to check the pictures and write no record.
         reports: folder of the shards' reports.
         progress: folder of the progress files, None on other machines than the launcher's.
     """
 
-    def __init__(self, settings: PreprocessSettings, output: str, reports: str, progress: str | None) -> None:
+    def __init__(self, settings: str, output: str | None, reports: str, progress: str | None) -> None:
         super().__init__()
         self._settings, self._output, self._reports, self._progress = settings, output, reports, progress
 
-    def process(self, shard: Shard) -> Iterator[tuple[str, int]]:
-        """Encodes `shard`."""
+    def process(self, place: Place) -> Iterator[tuple[str, int]]:
+        """Encodes the shard at `place`."""
+        shard, settings = read_shard(place), PreprocessSettings.from_json(self._settings)
         tick = None if self._progress is None else ticker(self._progress)
-        report = encode_shard(shard, self._settings, output=self._output, reports=self._reports, tick=tick)
+        report = encode_shard(shard, settings, output=self._output, reports=self._reports, tick=tick)
         for name in ("read", "written"):
             beam.metrics.Metrics.counter(_NAMESPACE, name).inc(getattr(report, name))
         for reject in report.rejects:
             beam.metrics.Metrics.counter(_NAMESPACE, f"rejected_{reject.fault}").inc()
-        for fault, count in report.repaired.items():
-            beam.metrics.Metrics.counter(_NAMESPACE, f"repaired_{fault}").inc(count)
+        for fault, count in report.findings.items():
+            beam.metrics.Metrics.counter(_NAMESPACE, f"{FAULTS[fault].action}_{fault}").inc(count)
         yield shard.key, report.written
 
 
@@ -67,20 +69,30 @@ def is_local(options: PipelineOptions) -> bool:
 
 
 def run_pipeline(
-    shards: Iterable[Shard],
+    shards: str,
     settings: PreprocessSettings,
     *,
-    output: str,
+    output: str | None,
     reports: str,
     progress: str | None,
     options: PipelineOptions,
 ) -> None:
-    """Encodes the shards and waits for the end. What was really written is for the files to say."""
+    """Encodes the shards of a list and waits for the end. What was really written is for the files to say.
+
+    Args:
+        shards: path of a list that `ssd300.preprocessing.shard_list` wrote, which all workers can read.
+        settings: the job's.
+        output: folder of the dataset; None to check the pictures and write no record.
+        reports: folder of the shards' reports.
+        progress: folder of the progress files, None on other machines than the launcher's.
+        options: Beam's.
+    """
     pipeline = beam.Pipeline(options=options)
     _ = (
         pipeline
-        | "Shards" >> beam.Create(list(shards), reshuffle=False)
+        | "List" >> beam.Create([shards], reshuffle=False)
+        | "Places" >> beam.FlatMap(places_in)
         | "Spread" >> beam.Reshuffle()
-        | "EncodeShard" >> beam.ParDo(EncodeShard(settings, output, reports, progress))
+        | "EncodeShard" >> beam.ParDo(EncodeShard(settings.to_json(), output, reports, progress))
     )
     pipeline.run().wait_until_finish()

@@ -12,6 +12,8 @@ from ssd300.model.default_boxes import default_boxes
 from ssd300.model.spec import PAPER, Spec
 from ssd300.preprocessing.batch_matching import match_batch
 
+_REGISTER = 16  # float32 numbers in the longest vector register
+
 
 class SparseTargets(NamedTuple):
     """The matched default boxes alone; all others are background.
@@ -47,14 +49,19 @@ class BatchTargets(NamedTuple):
         objects: the object that each matched, as a number in the batch, int32 ``[M]``.
         indices: the matched default boxes, rising in a picture, int32 ``[M]``.
         offsets: the encoded ground truth boxes, float32 ``[M, 4]``.
+        highest: the highest IoU that each object has with any default box, float32 ``[N]``; exact where it is at least
+            the spec's `match_iou` and, for bipartite matching, everywhere.
     """
 
     pictures: tf.Tensor
     objects: tf.Tensor
     indices: tf.Tensor
     offsets: tf.Tensor
+    highest: tf.Tensor
 
 
+# AutoGraph would parse the source of all this again, which takes a second, to find no Python control flow.
+@tf.autograph.experimental.do_not_convert
 def encode_batch(boxes: Any, pictures: Any, count: Any, spec: Spec = PAPER) -> BatchTargets:
     """Encodes the objects of several pictures at once, each picture by itself.
 
@@ -69,14 +76,19 @@ def encode_batch(boxes: Any, pictures: Any, count: Any, spec: Spec = PAPER) -> B
     boxes = tf.reshape(tf.cast(boxes, tf.float32), [-1, 4])
     pictures = tf.reshape(tf.cast(pictures, tf.int32), [-1])
     centres, corners = _default_box_arrays(spec)
-    matches = match_batch(boxes, pictures, tf.cast(count, tf.int32), tf.constant(corners), spec)  # [B, A]
+    matches, highest = match_batch(boxes, pictures, tf.cast(count, tf.int32), tf.constant(corners), spec)  # [B, A]
     places = tf.cast(tf.where(matches >= 0), tf.int32)  # [M, 2] of pictures and default boxes
     objects = tf.gather_nd(matches, places)
     indices = places[:, 1]
+    # The logarithm of a whole vector register differs in the last bit from that of a single number. Filled up, all are
+    # in registers, and a picture's offsets do not depend on which others are in the batch.
+    fill = [[0, -tf.size(objects) % _REGISTER]]
     offsets = box_coder.encode(
-        tf.gather(boxes, objects), tf.gather(tf.constant(centres), indices), variances=spec.variances
-    )
-    return BatchTargets(places[:, 0], objects, indices, offsets)
+        tf.gather(boxes, tf.pad(objects, fill)),
+        tf.gather(tf.constant(centres), tf.pad(indices, fill)),
+        variances=spec.variances,
+    )[: tf.size(objects)]
+    return BatchTargets(places[:, 0], objects, indices, offsets, highest)
 
 
 def encode_ground_truth(boxes: Any, labels: Any, spec: Spec = PAPER) -> SparseTargets:

@@ -6,8 +6,13 @@ import numpy as np
 
 from ssd300.datasets.annotation import Annotation, Convention, VocObject, fractions
 from ssd300.datasets.classes import ClassList
-from ssd300.datasets.faults import RejectedError
+from ssd300.datasets.faults import DROPPED_EMPTY, RejectedError
 from ssd300.preprocessing.picture import Picture
+
+# A box that reaches over the border by a larger share of the picture's side was hardly drawn on this picture.
+_SLIGHTLY_OVER = 0.1 + 1e-6
+# What float32 fractions may be off, in pixels of the largest pictures.
+_PIXEL_ERROR = 0.01
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,14 @@ class GroundTruth:
 
 
 def ground_truth(
-    annotation: Annotation, picture: Picture, *, classes: ClassList, convention: Convention, path: str
+    annotation: Annotation,
+    picture: Picture,
+    *,
+    classes: ClassList,
+    convention: Convention,
+    path: str,
+    min_size: float = 0.0,
+    drop_empty: bool = False,
 ) -> GroundTruth:
     """The ground truth of `picture`, in the order of its annotation.
 
@@ -40,14 +52,20 @@ def ground_truth(
         classes: the class list; names may differ from it in case and blanks.
         convention: how VOC pixel coordinates become fractions.
         path: the annotation's file, for the messages.
+        min_size: objects whose width or height is less, in pixels of the picture, are left out.
+        drop_empty: whether a picture without an object is rejected.
 
     Raises:
-        RejectedError: an object's class is unknown, or its box is empty or outside the picture.
+        RejectedError: an object's class is unknown, or its box is empty or outside the picture; or the picture has no
+            object and is not wanted.
     """
-    repairs = [] if annotation.size in (picture.stored_size, (picture.width, picture.height)) else ["wrong_size"]
-    # A tool that ignored the EXIF orientation annotated the picture as it lies in the file, and <size> tells.
-    lies = picture.orientation >= 5 and annotation.size == picture.stored_size
-    frame = picture.stored_size if lies else (picture.width, picture.height)
+    repairs = _size_repairs(annotation, picture)
+    frame, orientation = (picture.width, picture.height), 1
+    if annotation.in_fractions:
+        frame, convention = (1, 1), "caffe"
+    elif picture.orientation >= 5 and annotation.size == picture.stored_size:
+        # A tool that ignored the EXIF orientation annotated the picture as it lies in the file, and <size> tells.
+        frame, orientation = picture.stored_size, picture.orientation
     rows: dict[tuple[int, tuple[float, ...]], VocObject] = {}
     for voc_object in annotation.objects:
         try:
@@ -58,10 +76,17 @@ def ground_truth(
             ) from None
         if not classes.is_exact(voc_object.name):
             repairs.append("class_spelling")
-        box = _box(voc_object, picture, frame, convention, path, repairs)
+        box = _box(voc_object, frame, orientation, convention, path, repairs)
+        if min(picture.height * (box[2] - box[0]), picture.width * (box[3] - box[1])) < min_size - _PIXEL_ERROR:
+            repairs.append("small_object")
+            continue
         if (label, box) in rows:
             repairs.append("duplicate_object")
         rows.setdefault((label, box), voc_object)
+    if not rows:
+        if drop_empty:
+            raise RejectedError(DROPPED_EMPTY, path, "no object, and such pictures are not wanted")
+        repairs.append("no_objects")
     return GroundTruth(
         boxes=np.array([box for _, box in rows], np.float32).reshape(-1, 4),
         labels=np.array([label for label, _ in rows], np.int32),
@@ -69,6 +94,15 @@ def ground_truth(
         truncated=np.array([row.truncated for row in rows.values()], bool),
         repairs=tuple(repairs),
     )
+
+
+def _size_repairs(annotation: Annotation, picture: Picture) -> list[str]:
+    sizes = picture.stored_size, (picture.width, picture.height)
+    if annotation.in_fractions or annotation.size in sizes:
+        return []
+    if annotation.size is None:
+        return ["missing_size"]
+    return ["swapped_size" if annotation.size[::-1] in sizes else "wrong_size"]
 
 
 def turn_upright(box: tuple[float, ...], orientation: int) -> tuple[float, ...]:
@@ -92,8 +126,8 @@ def turn_upright(box: tuple[float, ...], orientation: int) -> tuple[float, ...]:
 
 def _box(
     voc_object: VocObject,
-    picture: Picture,
     frame: tuple[int, int],
+    orientation: int,
     convention: Convention,
     path: str,
     repairs: list[str],
@@ -104,17 +138,17 @@ def _box(
         xmin, xmax, ymin, ymax = min(xmin, xmax), max(xmin, xmax), min(ymin, ymax), max(ymin, ymax)
     said = f"object {voc_object.name!r}: box xmin={xmin:g} ymin={ymin:g} xmax={xmax:g} ymax={ymax:g}"
     width, height = frame
-    size = f"the picture of {width}x{height}"
     box: tuple[float, ...] = fractions((xmin, ymin, xmax, ymax), width=width, height=height, convention=convention)
-    if frame != (picture.width, picture.height):
-        box = turn_upright(box, picture.orientation)
+    if orientation != 1:
+        box = turn_upright(box, orientation)
     # float32 is what the records hold: two corners that differ only beyond it make no area either.
     exact = np.array(box, np.float32)
     if exact[0] >= exact[2] or exact[1] >= exact[3]:
         raise RejectedError("no_area", path, f"{said} has no area")
     clipped = np.clip(exact, 0, 1)
     if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
-        raise RejectedError("outside_picture", path, f"{said} lies outside {size}")
-    if (clipped != exact).any():
-        repairs.append("clipped_box")
+        raise RejectedError("outside_picture", path, f"{said} lies outside the picture of {width}x{height}")
+    over = float(np.abs(clipped - exact).max())
+    if over > 0:
+        repairs.append("clipped_box" if over <= _SLIGHTLY_OVER else "overreaching_box")
     return tuple(clipped.tolist())

@@ -87,15 +87,16 @@ def identity_of(plan: Plan) -> Identity:
     identity.
     """
     settings = plan.settings
-    sources = [f"{source.split}={settings.tree_name(source)}:{source.image_set}" for source in settings.sources]
     pictures = [[shard.split, shard.index, [name for _, name in shard.pictures]] for shard in plan.shards]
     return Identity(
         {
             **encoding_fields(settings.spec),
             "classes": list(settings.classes.names),
             "coordinates": settings.convention,
-            "sources": sources,
+            "sources": list(settings.source_names),
             "pictures": hashlib.sha256(json.dumps(pictures).encode()).hexdigest(),
+            "min_size": settings.min_size,
+            "drop_empty": settings.drop_empty,
             "seed": settings.seed,
             "verify": settings.verify,
             "record_version": VERSION,

@@ -2,37 +2,38 @@
 
 import json
 import logging
-import os
-import subprocess
-import sys
+import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
-from pathlib import PurePosixPath
+from contextlib import nullcontext
 from typing import Any
 
 import tensorflow as tf
 
 from ssd300.datasets import record
-from ssd300.preprocessing import beam_pipeline, identity
+from ssd300.datasets.faults import DROPPED_EMPTY
+from ssd300.preprocessing import identity
 from ssd300.preprocessing.atomic_file import write_atomically
-from ssd300.preprocessing.plan import Plan, Shard, make_plan
-from ssd300.preprocessing.progress import ProgressBar
-from ssd300.preprocessing.report import build_report, commonest, rejected_lines
+from ssd300.preprocessing.execution import Execution, JobError, encode_all
+from ssd300.preprocessing.job_folder import CHECK, WORK, claim, folder_path, is_complete, make_folder, names_in
+from ssd300.preprocessing.local_workers import LocalWorkers
+from ssd300.preprocessing.plan import Plan, make_plan
+from ssd300.preprocessing.report import REJECTED, REPORT, REPORT_PAGE, build_report, commonest, rejected_lines
 from ssd300.preprocessing.settings import PreprocessSettings
-from ssd300.preprocessing.shard_report import ShardReport
-from ssd300.preprocessing.verify import standing_shards
+from ssd300.preprocessing.shard_report import Reject, ShardReport
 
-_ATTEMPTS = 3  # a runner may lose a shard now and then; one that always does is broken
-_PICTURES_A_WORKER = 2000  # fewer are encoded before a second process has imported TensorFlow
 _LOG = logging.getLogger(__name__)
 
 
-class JobError(RuntimeError):
-    """A job that could not end with a dataset."""
-
-
 class TooManyRejectsError(JobError):
-    """A job rejected a larger share of its pictures than its limit."""
+    """A job rejected a larger share of its pictures than its limit.
+
+    Attributes:
+        report: the whole report.
+    """
+
+    def __init__(self, message: str, report: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 def preprocess(
@@ -42,6 +43,7 @@ def preprocess(
     beam_arguments: Sequence[str] = (),
     workers: int | None = None,
     max_rejected: float = 0.01,
+    ready_workers: LocalWorkers | None = None,
 ) -> dict[str, Any]:
     """Encodes the sources into a TFDS dataset in the folder `output` and returns its report.
 
@@ -55,153 +57,135 @@ def preprocess(
         workers: processes on this machine, for the local runner; the number of cores by default, fewer for a small
             job. The records do not depend on it.
         max_rejected: share of rejected pictures over which the job fails.
+        ready_workers: local workers that are getting ready already.
 
     Raises:
         ValueError: an argument, source or folder cannot be used.
         JobError: shards are missing after three attempts, or too many pictures were rejected.
     """
-    if not 0 <= max_rejected <= 1:
-        raise ValueError(f"max_rejected is a share and must be in [0, 1], got {max_rejected}")
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
-    output = output.rstrip("/")
-    if not output:
-        raise ValueError("the output must be a folder, got an empty path or the root")
-    options = beam_pipeline.pipeline_options(beam_arguments)
+    _check_limit(max_rejected)
+    execution = Execution(beam_arguments, workers, ready_workers)
+    output = folder_path(output)
     plan = make_plan(settings)
-    work = f"{output}/.work"
-    if _is_complete(plan, output):
+    work = f"{output}/{WORK}"
+    if is_complete(plan, output):
         _LOG.info("%s is complete already", output)
         if tf.io.gfile.exists(work):  # a kill between the marker and the end
             tf.io.gfile.rmtree(work)
         return read_report(output)
-    _claim(plan, output, work)
+    claim(plan, output)
+    shards = encode_all(plan, execution, output=output, work=work)
+    return _finish(plan, shards, output=output, work=work, max_rejected=max_rejected)
 
-    if workers is None:
-        workers = max(1, min(os.cpu_count() or 1, plan.pictures // _PICTURES_A_WORKER))
-    reports = f"{work}/reports"
-    standing = standing_shards(plan, output=output, reports=reports)
-    # On this machine's disk the workers can show their progress, and be several processes.
-    progress = f"{work}/progress" if beam_pipeline.is_local(options) and "://" not in output else None
-    for _ in range(_ATTEMPTS):
-        missing = [shard for shard in plan.shards if shard.key not in standing]
-        if not missing:
-            break
-        with ExitStack() as stack:
-            if progress is not None:
-                done = plan.pictures - sum(len(shard.pictures) for shard in missing)
-                tf.io.gfile.rmtree(progress)
-                tf.io.gfile.makedirs(progress)
-                stack.enter_context(ProgressBar(progress, pictures=plan.pictures, done=done))
-            if progress is not None and workers > 1 and len(missing) > 1:
-                _run_processes(missing, work, min(workers, len(missing)), beam_arguments)
-            else:
-                beam_pipeline.run_pipeline(
-                    missing, settings, output=output, reports=reports, progress=progress, options=options
-                )
-        standing = standing_shards(plan, output=output, reports=reports)
-    lost = [shard.name for shard in plan.shards if shard.key not in standing]
-    if lost:
-        raise JobError(
-            f"{len(lost)} of {len(plan.shards)} shards are not there, or disagree with their reports, after {_ATTEMPTS}"
-            f" attempts: {', '.join(lost[:5])}; run the same command again to go on"
-        )
-    return _finish(plan, standing, output=output, work=work, max_rejected=max_rejected)
+
+def check(
+    settings: PreprocessSettings,
+    output: str | None = None,
+    *,
+    beam_arguments: Sequence[str] = (),
+    workers: int | None = None,
+    max_rejected: float = 0.01,
+    ready_workers: LocalWorkers | None = None,
+) -> dict[str, Any]:
+    """Reads, checks and encodes all pictures as `preprocess` does, writes no record, and returns the report.
+
+    Args:
+        settings: what would be encoded and how.
+        output: a folder for ``report.json``, ``report.html`` and ``rejected.jsonl``, new, empty or of an earlier check;
+            None to leave nothing. Workers on other machines must see it.
+        beam_arguments: as for `preprocess`.
+        workers: as for `preprocess`.
+        max_rejected: as for `preprocess`.
+        ready_workers: as for `preprocess`.
+
+    Raises:
+        ValueError: an argument, source or folder cannot be used.
+        JobError: shards are missing after three attempts, or too many pictures would be rejected.
+    """
+    _check_limit(max_rejected)
+    execution = Execution(beam_arguments, workers, ready_workers)
+    if output is None and not execution.is_local:
+        raise ValueError("a check on other machines needs an output folder that they all see")
+    plan = make_plan(settings)
+    with nullcontext(output) if output is not None else tempfile.TemporaryDirectory() as chosen:
+        folder = folder_path(chosen)
+        make_folder(folder, CHECK)
+        work = f"{folder}/{CHECK}"
+        if tf.io.gfile.exists(work):
+            tf.io.gfile.rmtree(work)
+        tf.io.gfile.makedirs(f"{work}/reports")
+        shards = encode_all(plan, execution, output=None, work=work)
+        report, rejects = _write_report(plan, shards, folder, records=False)
+        tf.io.gfile.rmtree(work)
+    _refuse_too_many(report, rejects, max_rejected, where=output)
+    return report
+
+
+def _check_limit(max_rejected: float) -> None:
+    if not 0 <= max_rejected <= 1:
+        raise ValueError(f"max_rejected is a share and must be in [0, 1], got {max_rejected}")
 
 
 def read_report(dataset: str) -> dict[str, Any]:
     """``report.json`` of a dataset."""
-    with tf.io.gfile.GFile(f"{dataset}/report.json", "rb") as file:
+    with tf.io.gfile.GFile(f"{dataset}/{REPORT}", "rb") as file:
         return json.loads(file.read())
 
 
-def _is_complete(plan: Plan, output: str) -> bool:
-    marker = f"{output}/{identity.COMPLETED}"
-    if not tf.io.gfile.exists(marker):
-        return False
-    with tf.io.gfile.GFile(marker, "rb") as file:
-        if json.loads(file.read())["plan"] == plan.digest():
-            return True
-    raise ValueError(f"{output} holds another dataset, made by another plan; choose another folder or remove it")
+def _write_report(
+    plan: Plan, shards: dict[str, ShardReport], folder: str, *, records: bool
+) -> tuple[dict[str, Any], list[Reject]]:
+    """Writes the report's files and returns the report and all rejects; `records` tells whether there are any."""
+    from ssd300.preprocessing.dataset_page import dataset_page
+
+    report = build_report(plan, shards)
+    whole = report["total"]
+    if whole["read"] != plan.pictures or whole["read"] != whole["written"] + whole["rejected"]:
+        raise JobError(f"the account does not add up: {plan.pictures} planned, {whole}")
+    rejects = [reject for shard in plan.shards for reject in shards[shard.key].rejects]
+    write_atomically(f"{folder}/{REJECTED}", rejected_lines(rejects))
+    write_atomically(f"{folder}/{REPORT}", json.dumps(report, indent=2))
+    write_atomically(f"{folder}/{REPORT_PAGE}", dataset_page(plan, report, rejects, folder if records else None))
+    return report, rejects
 
 
-def _claim(plan: Plan, output: str, work: str) -> None:
-    """Makes the folder ready for this plan, new or to go on with."""
-    path = f"{work}/plan.json"
-    if tf.io.gfile.exists(path):
-        with tf.io.gfile.GFile(path, "rb") as file:
-            if Plan.from_json(file.read().decode()).digest() != plan.digest():
-                raise ValueError(
-                    f"{output} holds an unfinished job with another plan (other sources, classes, preset, seed, ...); "
-                    "run its own command to finish it, choose another folder or remove it"
-                )
+def _refuse_too_many(report: dict[str, Any], rejects: list[Reject], limit: float, *, where: str | None) -> None:
+    """Raises TooManyRejectsError if there are more rejects than the limit allows, or a split has nothing else."""
+    whole = report["total"]
+    empty = [split for split, part in report["splits"].items() if not part["written"]]
+    bad = whole["rejected"] - whole["rejected_by_fault"].get(DROPPED_EMPTY, 0)
+    if bad <= limit * whole["read"] and not empty:
         return
-    try:
-        # A kill may have come before the plan was there: a lone work folder is nobody else's.
-        if tf.io.gfile.exists(output) and set(_names(output)) - {PurePosixPath(work).name}:
-            raise ValueError(f"{output} is not empty and holds no job of ssd300; choose another folder")
-        for folder in ("reports", "progress"):
-            tf.io.gfile.makedirs(f"{work}/{folder}")
-        write_atomically(path, plan.to_json())
-    except tf.errors.OpError as error:
-        raise ValueError(f"{output} cannot be the folder of a dataset: {error.message}") from None
-
-
-def _names(folder: str) -> list[str]:
-    return [name.rstrip("/") for name in tf.io.gfile.listdir(folder)]
-
-
-def _run_processes(shards: Sequence[Shard], work: str, workers: int, beam_arguments: Sequence[str]) -> None:
-    """Runs an in-memory Beam pipeline in each of several processes, over disjoint shards.
-
-    Beam's own multi-processing on one machine loses elements now and then; separate pipelines have nothing to lose.
-    """
-    processes: list[subprocess.Popen] = []
-    try:
-        for number in range(workers):
-            task = f"{work}/worker-{number}.json"
-            keys = [shard.key for shard in shards[number::workers]]
-            write_atomically(task, json.dumps({"shards": keys, "beam_arguments": list(beam_arguments)}))
-            processes.append(subprocess.Popen([sys.executable, "-m", "ssd300.preprocessing.local_worker", work, task]))
-        failed = [process.args for process in processes if process.wait() != 0]
-    finally:
-        for process in processes:
-            process.kill()
-    if failed:
-        _LOG.warning("%d of %d workers died; their missing shards are run again", len(failed), workers)
+    if empty:
+        problem = f"no picture of split {', '.join(empty)} could be used"
+    else:
+        problem = (
+            f"{bad:,} of {whole['read']:,} pictures were rejected, more than the limit of {limit:.2%} (--max-rejected)"
+        )
+    listed = "" if where is None else f"all rejects are in {where}/{REJECTED}, "
+    raise TooManyRejectsError(f"{problem}; {listed}the commonest reasons:\n{commonest(rejects)}", report)
 
 
 def _finish(
     plan: Plan, shards: dict[str, ShardReport], *, output: str, work: str, max_rejected: float
 ) -> dict[str, Any]:
     """Writes what makes the folder a dataset, in an order in which a kill at any moment leaves none or all of it."""
-    report = build_report(plan, shards)
-    rejects = [reject for shard in plan.shards for reject in shards[shard.key].rejects]
-    write_atomically(f"{output}/rejected.jsonl", rejected_lines(rejects))
-    whole = report["total"]
-    if whole["read"] != plan.pictures or whole["read"] != whole["written"] + whole["rejected"]:
-        raise JobError(f"the account does not add up: {plan.pictures} planned, {whole}")
-    empty = [split for split, part in report["splits"].items() if not part["written"]]
-    if whole["rejected"] > max_rejected * whole["read"] or empty:
+    report, rejects = _write_report(plan, shards, output, records=True)
+    try:
+        _refuse_too_many(report, rejects, max_rejected, where=output)
+    except TooManyRejectsError:
         # So that the same command looks at these pictures again, when they have been mended.
         for shard in plan.shards:
             if shards[shard.key].rejects:
                 tf.io.gfile.remove(f"{work}/reports/{shard.key}.json")
-        problem = (
-            f"no picture of split {', '.join(empty)} could be used"
-            if empty
-            else f"{whole['rejected']:,} of {whole['read']:,} pictures were rejected, more than the limit of "
-            f"{max_rejected:.2%} (--max-rejected)"
-        )
-        raise TooManyRejectsError(
-            f"{problem}; all rejects are in {output}/rejected.jsonl, the commonest reasons:\n{commonest(rejects)}"
-        )
+        raise
     made = identity.identity_of(plan)
-    write_atomically(f"{output}/report.json", json.dumps(report, indent=2))
     write_atomically(f"{output}/{identity.FILE_NAME}", made.to_json())
-    for name in _names(output):
+    for name in names_in(output):
         if ".tmp-" in name:
             tf.io.gfile.remove(f"{output}/{name}")
+    if tf.io.gfile.exists(f"{output}/{CHECK}"):
+        tf.io.gfile.rmtree(f"{output}/{CHECK}")
     _write_tfds_metadata(plan, shards, output)
     write_atomically(
         f"{output}/{identity.COMPLETED}", json.dumps({"fingerprint": made.fingerprint, "plan": plan.digest()})
@@ -225,7 +209,7 @@ def _write_tfds_metadata(plan: Plan, shards: dict[str, ShardReport], output: str
         )
         for split in plan.splits
     ]
-    names = ", ".join(PurePosixPath(source.root).name for source in plan.settings.sources)
+    names = ", ".join(dict.fromkeys(plan.settings.tree_name(source) for source in plan.settings.sources))
     tfds.folder_dataset.write_metadata(
         data_dir=output,
         features=record.tfds_features(plan.settings.classes.with_background),
@@ -233,5 +217,5 @@ def _write_tfds_metadata(plan: Plan, shards: dict[str, ShardReport], output: str
         version=record.VERSION,
         filename_template=template,
         check_data=False,
-        description=f"Pascal-VOC pictures ({names}), encoded for SSD300, preset {plan.settings.preset}.",
+        description=f"Pictures and objects of {names}, encoded for SSD300, preset {plan.settings.preset}.",
     )

@@ -1,16 +1,23 @@
 """Checking a picture's bytes before they become a record, and mending what readers would get wrong."""
 
 import io
+import re
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ssd300.datasets.faults import RejectedError
 
 Verify = Literal["decode", "header"]
 _ORIENTATION = 0x0112  # the EXIF tag
+# What annotated pictures come as; others would have Pillow start programs (EPS) or are no pictures (PDF).
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+Image.init()  # given a list of formats, Pillow expects their plugins to be there
+_JPEGS = ("JPEG", "MPO")  # an MPO is a JPEG with more pictures behind it, which readers do not see
+_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")  # Pillow's modes
 # Just under the size from which Pillow warns of a decompression bomb.
 MAX_PIXELS = 89_000_000
 
@@ -51,16 +58,20 @@ def check_picture(data: bytes, path: str, *, verify: Verify = "decode", max_pixe
     if not data:
         raise RejectedError("empty_picture", path, "the file has no bytes")
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise RejectedError(
                     "gigantic_picture", path, f"{width}x{height} pixels are more than the limit of {max_pixels:,}"
                 )
             orientation = image.getexif().get(_ORIENTATION, 1)
-            turned = orientation in range(2, 9)
-            plain = image.format == "JPEG" and image.mode in ("L", "RGB")
-            if plain and not turned:
+            repairs = {
+                "exif_rotated": orientation in range(2, 9),
+                "not_jpeg": image.format not in _JPEGS,
+                "sixteen_bits": _has_sixteen_bits(image, data),
+                "odd_colors": image.mode not in ("L", "RGB", *_SIXTEEN_BITS),
+            }
+            if not any(repairs.values()):
                 if verify == "decode":
                     _decode(data, path)
                 return Picture(data, width, height, (width, height), ())
@@ -73,21 +84,38 @@ def check_picture(data: bytes, path: str, *, verify: Verify = "decode", max_pixe
     except Image.DecompressionBombError as error:
         raise RejectedError("gigantic_picture", path, str(error)) from None
     except Exception as error:  # Pillow's plugins raise whatever their formats' parsers do
-        raise RejectedError("undecodable_picture", path, f"not a readable picture: {error!r}") from None
-    repairs = (("exif_rotated",) if turned else ()) + (() if plain else ("not_jpeg",))
-    size = upright.width, upright.height
-    return Picture(buffer.getvalue(), *size, (width, height), repairs, orientation if turned else 1)
+        # Without addresses in memory: the same file gives the same message every time.
+        what = "of no known format" if isinstance(error, UnidentifiedImageError) else repr(error)
+        what = re.sub(r" at 0x[0-9a-f]+", "", what)
+        raise RejectedError("undecodable_picture", path, f"not a readable picture: {what}") from None
+    found = tuple(name for name, present in repairs.items() if present)
+    return Picture(
+        buffer.getvalue(),
+        upright.width,
+        upright.height,
+        stored_size=(width, height),
+        repairs=found,
+        orientation=orientation if repairs["exif_rotated"] else 1,
+    )
 
 
 def _decode(jpeg: bytes, path: str) -> None:
     try:
         # An eighth of the size: the whole entropy-coded stream is still read, the costly transforms are not made.
-        tf.io.decode_jpeg(jpeg, channels=3, ratio=8)
+        tf.io.decode_jpeg(tf.constant(jpeg), channels=3, ratio=8)
     except tf.errors.InvalidArgumentError as error:
         raise RejectedError("undecodable_picture", path, f"the JPEG is corrupt or truncated: {error.message}") from None
 
 
+def _has_sixteen_bits(image: Image.Image, data: bytes) -> bool:
+    # Pillow reads colours of 16 bits as 8 without a word; byte 24 of a PNG tells.
+    return image.mode in _SIXTEEN_BITS or (image.format == "PNG" and data[24] == 16)
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits a channel: keep the upper 8, which `convert` would clip instead
-        image = image.convert("I").point(lambda value: value / 256).convert("L")
+    if image.mode in _SIXTEEN_BITS or image.mode == "I":
+        # Keep the upper 8 of 16 bits, which `convert` would clip instead; 32 bits may hold any range.
+        wide = image.convert("I")
+        scale = 256 if image.mode in _SIXTEEN_BITS or np.asarray(wide).max() > 255 else 1
+        image = wide.point(lambda value: value / scale).convert("L")
     return image.convert("RGB")

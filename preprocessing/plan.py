@@ -4,19 +4,20 @@ import hashlib
 import importlib.metadata
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
-from ssd300.datasets.classes import ClassList
 from ssd300.datasets.record import DATASET_NAME, VERSION
-from ssd300.datasets.sources import Source
 from ssd300.preprocessing.settings import PreprocessSettings
 
 # Enough shards to interleave and to share among a few workers, even for a small split.
 _WANTED_SHARDS, _LEAST_PICTURES = 8, 16
+
+Picture = tuple[int, str]  # index of its source in the settings, id
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,13 @@ class Shard:
         split: its split.
         index: its number in the split, from 0.
         count: number of shards of the split.
-        pictures: ``(source, id)`` of its pictures in the order of the records; the source is an index into the
-            settings' sources.
+        pictures: its pictures in the order of the records.
     """
 
     split: str
     index: int
     count: int
-    pictures: tuple[tuple[int, str], ...]
+    pictures: tuple[Picture, ...]
 
     @property
     def name(self) -> str:
@@ -46,6 +46,16 @@ class Shard:
         """A short name for reports and progress."""
         return f"{self.split}-{self.index:05d}"
 
+    def to_json(self) -> str:
+        """The shard as one line of text, the same for the same shard."""
+        return json.dumps([self.split, self.index, self.count, self.pictures], ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Shard":
+        """The shard that `to_json` wrote."""
+        split, index, count, pictures = json.loads(text)
+        return cls(split, index, count, tuple((source, picture_id) for source, picture_id in pictures))
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -54,12 +64,12 @@ class Plan:
     Attributes:
         settings: the job's.
         shards: by split, then index.
-        listed_twice: ids that image sets name again for the same split of the same tree; they are encoded once.
+        findings: by split, how often the lists of pictures had which fault.
     """
 
     settings: PreprocessSettings
     shards: tuple[Shard, ...]
-    listed_twice: int = 0
+    findings: Mapping[str, Counter[str]] = field(default_factory=dict)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -75,50 +85,63 @@ class Plan:
         """Number of pictures of all splits."""
         return sum(len(shard.pictures) for shard in self.shards)
 
-    def to_json(self) -> str:
-        """The plan as text, the same for the same plan."""
-        made_by = {"record_version": VERSION, "code_version": importlib.metadata.version("ssd300")}
-        return json.dumps({**made_by, **asdict(self)}, sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> "Plan":
-        """The plan that `to_json` wrote."""
-        content: dict[str, Any] = json.loads(text)
-        given = content["settings"]
-        given["sources"] = tuple(Source(**source) for source in given["sources"])
-        given["classes"] = ClassList(tuple(given["classes"]["names"]))
-        shards = tuple(
-            Shard(**{**shard, "pictures": tuple((source, name) for source, name in shard["pictures"])})
-            for shard in content["shards"]
-        )
-        return cls(PreprocessSettings(**given), shards, content["listed_twice"])
-
     def digest(self) -> str:
         """SHA-256 of the plan: two jobs with the same digest write the same records from the same files."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
+        made_by = f"record {VERSION}, code {importlib.metadata.version('ssd300')}\n{self.settings.to_json()}\n"
+        digest = hashlib.sha256(made_by.encode())
+        for shard in self.shards:
+            digest.update(f"{shard.to_json()}\n".encode())
+        return digest.hexdigest()
 
 
 def make_plan(settings: PreprocessSettings) -> Plan:
-    """Lists the pictures of all sources, shuffles each split by the seed and cuts it into shards of equal size.
+    """Lists the pictures of all sources, shuffles each split by the seed and cuts it into shards of bounded size.
+
+    Sources that must be read in order give shards of neighbours, which are not shuffled.
 
     Raises:
         ValueError: a source cannot be listed.
     """
-    splits: dict[str, dict[tuple[str, str], tuple[int, str]]] = {}
-    listed = 0
-    for number, source in enumerate(settings.sources):
-        ids = source.ids()
-        listed += len(ids)
-        split_pictures = splits.setdefault(source.split, {})
-        for picture_id in ids:
-            split_pictures.setdefault((source.root, picture_id), (number, picture_id))
     shards: list[Shard] = []
-    for split, unique in splits.items():
-        pictures = list(unique.values())
-        order = np.random.Generator(np.random.PCG64(settings.seed)).permutation(len(pictures))
-        wanted = min(_WANTED_SHARDS, len(pictures) // _LEAST_PICTURES)
-        count = max(math.ceil(len(pictures) / settings.shard_size), wanted, 1)
-        for index, part in enumerate(np.array_split(order, count)):
-            shards.append(Shard(split, index, count, tuple(pictures[i] for i in part)))
-    kept = sum(len(shard.pictures) for shard in shards)
-    return Plan(settings, tuple(shards), listed - kept)
+    findings: dict[str, Counter[str]] = {}
+    splits_of: dict[str, dict[str, tuple[str, ...]]] = {}  # by root and id; most tuples are one and the same
+    for split in dict.fromkeys(source.split for source in settings.sources):
+        found = findings[split] = Counter()
+        shuffled: list[Picture] = []
+        in_order: list[list[Picture]] = []
+        for number, source in enumerate(settings.sources):
+            if source.split != split:
+                continue
+            ids = source.ids()
+            pictures = shuffled
+            if source.sequential:
+                in_order.append(pictures := [])
+            seen, alone = splits_of.setdefault(source.root, {}), (split,)
+            for picture_id in ids:
+                splits = seen.get(picture_id)
+                if splits is not None and split in splits:
+                    found["listed_twice"] += 1
+                    continue
+                seen[picture_id] = alone if splits is None else (*splits, split)
+                pictures.append((number, picture_id))
+        order = np.random.Generator(np.random.PCG64(settings.seed)).permutation(len(shuffled))
+        parts = _cut([shuffled[i] for i in order], settings.shard_size)
+        for pictures in in_order:
+            parts += _cut(pictures, settings.shard_size)
+        shards += [Shard(split, index, len(parts), part) for index, part in enumerate(parts)]
+    for seen in splits_of.values():
+        for splits in seen.values():
+            if len(splits) > 1:
+                for split in splits:
+                    findings[split]["in_two_splits"] += 1
+    return Plan(settings, tuple(shards), findings)
+
+
+def _cut(pictures: list[Picture], shard_size: int) -> list[tuple[Picture, ...]]:
+    """The pictures in parts of nearly equal size."""
+    if not pictures:
+        return []
+    wanted = min(_WANTED_SHARDS, len(pictures) // _LEAST_PICTURES)
+    count = max(math.ceil(len(pictures) / shard_size), wanted, 1)
+    ends = [len(pictures) * part // count for part in range(count + 1)]
+    return [tuple(pictures[start:end]) for start, end in pairwise(ends)]

@@ -1,21 +1,26 @@
-"""The report of a job: ``report.json`` in the dataset, ``rejected.jsonl`` beside it, and a summary for people."""
+"""The report of a job: what goes into ``report.json`` and ``rejected.jsonl``, and a summary for people."""
 
 import json
 from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
+from ssd300.datasets.faults import FAULTS
 from ssd300.preprocessing.plan import Plan
 from ssd300.preprocessing.shard_report import Reject, ShardReport, total
+
+# Files in the dataset's folder.
+REPORT, REPORT_PAGE, REJECTED = "report.json", "report.html", "rejected.jsonl"
 
 
 def build_report(plan: Plan, shards: dict[str, ShardReport]) -> dict[str, Any]:
     """The report of a job whose every shard has a verified report: by split and in total."""
-    splits = {
-        split: _account(total(shards[shard.key] for shard in plan.of_split(split)), plan) for split in plan.splits
-    }
-    whole = total(shards[shard.key] for shard in plan.shards)
-    return {"total": {**_account(whole, plan), "listed_twice": plan.listed_twice}, "splits": splits}
+    parts = {}
+    for split in plan.splits:
+        parts[split] = total(shards[shard.key] for shard in plan.of_split(split))
+        parts[split].findings.update(plan.findings[split])
+    splits = {split: _account(part, plan) for split, part in parts.items()}
+    return {"total": _account(total(parts.values()), plan), "splits": splits}
 
 
 def _account(report: ShardReport, plan: Plan) -> dict[str, Any]:
@@ -25,14 +30,26 @@ def _account(report: ShardReport, plan: Plan) -> dict[str, Any]:
         "written": report.written,
         "rejected": len(report.rejects),
         "rejected_by_fault": dict(faults.most_common()),
-        "repaired": dict(sorted(report.repaired.items())),
+        "repaired": _with_action(report.findings, "repaired"),
+        "kept": _with_action(report.findings, "kept"),
         "negatives": report.negatives,
         "objects": {name: report.objects[name] for name in plan.settings.classes.names},
         "difficult": report.difficult,
         "matches": {stage.name: report.matches[stage.name] for stage in plan.settings.spec.feature_maps},
         "unmatched_objects": report.unmatched,
+        "unreached_objects": report.unreached,
+        "worst_reached": [asdict(one) for one in report.worst],
+        "histograms": {name: dict(sorted(c.items(), key=_bin)) for name, c in sorted(report.histograms.items())},
         "bytes": report.bytes,
     }
+
+
+def _with_action(findings: Counter[str], action: str) -> dict[str, int]:
+    return {name: findings[name] for name, fault in FAULTS.items() if fault.action == action and findings[name]}
+
+
+def _bin(entry: tuple[str, int]) -> int:
+    return int(entry[0])
 
 
 def rejected_lines(rejects: list[Reject]) -> str:
@@ -64,12 +81,15 @@ def summary(report: dict[str, Any]) -> str:
     whole = report["total"]
     lines += ["", "objects by class:  " + _counts(whole["objects"])]
     lines += ["matches by stage:  " + _counts(whole["matches"])]
-    if whole["repaired"]:
-        lines += ["repaired:          " + _counts(whole["repaired"])]
-    if whole["rejected_by_fault"]:
-        lines += ["rejected:          " + _counts(whole["rejected_by_fault"])]
-    if whole["unmatched_objects"]:
-        lines += [f"objects that no default box matches: {whole['unmatched_objects']:,}"]
+    for title, key in (("repaired", "repaired"), ("kept", "kept"), ("rejected", "rejected_by_fault")):
+        if whole[key]:
+            lines += [f"{title + ':':<19}" + _counts(whole[key])]
+    if whole["unreached_objects"]:
+        objects = sum(whole["objects"].values())
+        lines += [
+            "objects that no default box reaches at the matching threshold: "
+            f"{whole['unreached_objects']:,} of {objects:,}"
+        ]
     return "\n".join(lines)
 
 

@@ -1,11 +1,13 @@
 """The settings of a preprocessing job: everything that decides what its records contain."""
 
-from dataclasses import dataclass
+import json
+import math
+from dataclasses import asdict, dataclass
 from functools import cached_property
 
 from ssd300.datasets.annotation import CONVENTIONS, Convention
 from ssd300.datasets.classes import ClassList
-from ssd300.datasets.sources import Source, tree_names
+from ssd300.datasets.sources import Source, source_from, tree_names
 from ssd300.model.spec import Spec, spec_named
 from ssd300.preprocessing.picture import Verify
 
@@ -15,11 +17,13 @@ class PreprocessSettings:
     """What to encode and how.
 
     Attributes:
-        sources: image sets of VOC trees; several may feed one split.
+        sources: where the pictures are; several may feed one split.
         classes: the class list.
         preset: ``paper`` or ``article``: default boxes, matching and coder.
         convention: how VOC pixel coordinates become fractions, ``caffe`` or ``inclusive``.
         verify: how far pictures are checked, ``decode`` or ``header``.
+        min_size: objects whose width or height is less, in pixels of their picture, are left out.
+        drop_empty: whether pictures without an object are left out.
         seed: of the shuffle that orders the records.
         shard_size: most pictures of a shard.
     """
@@ -29,6 +33,8 @@ class PreprocessSettings:
     preset: str = "paper"
     convention: Convention = "caffe"
     verify: Verify = "decode"
+    min_size: float = 0.0
+    drop_empty: bool = False
     seed: int = 0
     shard_size: int = 512
 
@@ -44,6 +50,8 @@ class PreprocessSettings:
             raise ValueError(f"verify must be 'decode' or 'header', got {self.verify!r}")
         if not 1 <= self.shard_size <= 100_000:
             raise ValueError(f"shard_size must be between 1 and 100,000 pictures, got {self.shard_size}")
+        if not 0 <= self.min_size < math.inf:
+            raise ValueError(f"min_size is a number of pixels, 0 or more, got {self.min_size}")
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, got {self.seed}")
 
@@ -56,6 +64,24 @@ class PreprocessSettings:
         return self._tree_names[source.root]
 
     @property
+    def source_names(self) -> tuple[str, ...]:
+        """What the sources are called in a dataset, wherever they lie: ``train=VOC2007:trainval``."""
+        return tuple(f"{source.split}={self.tree_name(source)}:{source.content}" for source in self.sources)
+
+    @property
     def spec(self) -> Spec:
         """The specification that the preset names."""
         return spec_named(self.preset)
+
+    def to_json(self) -> str:
+        """The settings as text, the same for the same settings."""
+        plain = {**asdict(self), "sources": [asdict(source) for source in self.sources], "classes": self.classes.names}
+        return json.dumps(plain, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "PreprocessSettings":
+        """The settings that `to_json` wrote."""
+        given = json.loads(text)
+        given["sources"] = tuple(source_from(fields) for fields in given["sources"])
+        given["classes"] = ClassList(tuple(given["classes"]))
+        return cls(**given)

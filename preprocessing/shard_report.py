@@ -1,9 +1,12 @@
 """What happened to the pictures of a shard, and the sum over shards: plain data that goes into JSON and back."""
 
+import heapq
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+_WORST = 10
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,15 @@ class Reject:
     message: str
 
 
+@dataclass(frozen=True, order=True)
+class PoorlyReached:
+    """An object that no default box reaches at the threshold, with the best IoU that one has with it."""
+
+    iou: float
+    picture: str
+    name: str
+
+
 @dataclass
 class ShardReport:
     """The account of a shard, or of a split when reports are added up.
@@ -24,37 +36,56 @@ class ShardReport:
         read: pictures that were looked at.
         written: records in the file.
         rejects: one for each picture that is not; ``read == written + len(rejects)``.
-        repaired: number of repairs by fault.
+        findings: number of faults, repaired or kept, by name.
         objects: number of objects by class name.
         difficult: how many of the objects are marked difficult.
         negatives: pictures without an object.
         matches: matched default boxes by feature map.
         unmatched: objects that no default box matches.
+        unreached: objects that no default box reaches at the threshold's IoU.
+        worst: the worst of them, the worst first.
+        histograms: counts by bin, as `ssd300.preprocessing.object_statistics` has them.
         bytes: size of the records.
     """
 
     read: int = 0
     written: int = 0
     rejects: list[Reject] = field(default_factory=list)
-    repaired: Counter[str] = field(default_factory=Counter)
+    findings: Counter[str] = field(default_factory=Counter)
     objects: Counter[str] = field(default_factory=Counter)
     difficult: int = 0
     negatives: int = 0
     matches: Counter[str] = field(default_factory=Counter)
     unmatched: int = 0
+    unreached: int = 0
+    worst: list[PoorlyReached] = field(default_factory=list)
+    histograms: dict[str, Counter[str]] = field(default_factory=dict)
     bytes: int = 0
+
+    def add_worst(self, found: Iterable[PoorlyReached]) -> None:
+        """Adds objects and keeps the worst ten."""
+        self.worst = heapq.nsmallest(_WORST, [*self.worst, *found])
+
+    def add_counts(self, histogram: str, counts: Counter[str]) -> None:
+        """Adds counts to the histogram of this name."""
+        self.histograms.setdefault(histogram, Counter()).update(counts)
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, the same for the same report."""
         plain = {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
-        return {**plain, "rejects": [asdict(reject) for reject in self.rejects]}
+        plain["rejects"] = [asdict(reject) for reject in self.rejects]
+        plain["worst"] = [asdict(one) for one in self.worst]
+        plain["histograms"] = {name: dict(counts) for name, counts in self.histograms.items()}
+        return plain
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "ShardReport":
         """The report that `to_json` gave."""
         content = dict(content)
         content["rejects"] = [Reject(**reject) for reject in content["rejects"]]
-        for name in ("repaired", "objects", "matches"):
+        content["worst"] = [PoorlyReached(**one) for one in content["worst"]]
+        content["histograms"] = {name: Counter(counts) for name, counts in content["histograms"].items()}
+        for name in ("findings", "objects", "matches"):
             content[name] = Counter(content[name])
         return cls(**content)
 
@@ -63,6 +94,12 @@ def total(reports: Iterable[ShardReport]) -> ShardReport:
     """The sum of the reports."""
     result = ShardReport()
     for report in reports:
-        for name in vars(result):
+        result.add_worst(report.worst)
+        for name, counts in report.histograms.items():
+            result.add_counts(name, counts)
+        result.rejects += report.rejects
+        for name in ("findings", "objects", "matches"):
+            getattr(result, name).update(getattr(report, name))
+        for name in ("read", "written", "difficult", "negatives", "unmatched", "unreached", "bytes"):
             setattr(result, name, getattr(result, name) + getattr(report, name))
     return result

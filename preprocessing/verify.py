@@ -6,6 +6,7 @@ records are counted in the files, and each report must agree with its file and w
 
 import json
 import struct
+from concurrent.futures import ThreadPoolExecutor
 
 import tensorflow as tf
 
@@ -15,6 +16,7 @@ from ssd300.preprocessing.shard_report import ShardReport
 _LENGTH = struct.Struct("<Q")
 # A TFRecord is its length (8 bytes), the length's checksum (4), the data, the data's checksum (4).
 _HEADER, _FOOTER = 12, 4
+_THREADS = 16  # most of the work is waiting for file systems
 
 
 def count_records(path: str) -> int:
@@ -37,21 +39,26 @@ def count_records(path: str) -> int:
     return count
 
 
-def standing_shards(plan: Plan, *, output: str, reports: str) -> dict[str, ShardReport]:
-    """Reports, by shard key, of the shards whose file and report are there and agree with each other and the plan."""
-    standing = {}
-    for shard in plan.shards:
-        report = _verified_report(shard, f"{output}/{shard.name}", f"{reports}/{shard.key}.json")
-        if report is not None:
-            standing[shard.key] = report
-    return standing
+def standing_shards(plan: Plan, *, output: str | None, reports: str) -> dict[str, ShardReport]:
+    """Reports, by shard key, of the shards whose file and report are there and agree with each other and the plan.
+
+    Without an `output`, as of a job that only checks, the reports alone.
+    """
+
+    def verified(shard: Shard) -> ShardReport | None:
+        path = None if output is None else f"{output}/{shard.name}"
+        return _verified_report(shard, path, f"{reports}/{shard.key}.json")
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = zip(plan.shards, pool.map(verified, plan.shards), strict=True)
+        return {shard.key: report for shard, report in found if report is not None}
 
 
-def _verified_report(shard: Shard, path: str, report_path: str) -> ShardReport | None:
+def _verified_report(shard: Shard, path: str | None, report_path: str) -> ShardReport | None:
     try:
         with tf.io.gfile.GFile(report_path, "rb") as file:
             report = ShardReport.from_json(json.loads(file.read()))
-        records = count_records(path)
+        records = report.written if path is None else count_records(path)
     except (OSError, ValueError, KeyError, TypeError, tf.errors.OpError):
         return None
     accounted = report.read == len(shard.pictures) == report.written + len(report.rejects)

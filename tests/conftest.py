@@ -105,14 +105,14 @@ def real_data() -> Path:
 def shapes_dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Folder of an encoded dataset of drawn shapes, preset `paper`: 24 pictures in `train`, 12 in `test`. Read only."""
     from ssd300.datasets.classes import ClassList
+    from ssd300.datasets.folder_source import FolderSource
     from ssd300.datasets.shapes import CLASSES, write_shapes_tree
-    from ssd300.datasets.sources import Source
     from ssd300.preprocessing.job import preprocess
     from ssd300.preprocessing.settings import PreprocessSettings
 
     folder = tmp_path_factory.mktemp("shapes")
     write_shapes_tree(folder / "tree", {"train": 24, "test": 12}, seed=0)
-    sources = tuple(Source(split, str(folder / "tree"), split) for split in ("train", "test"))
+    sources = tuple(FolderSource(split, str(folder / "tree"), split) for split in ("train", "test"))
     settings = PreprocessSettings(sources=sources, classes=ClassList(CLASSES))
     preprocess(settings, str(folder / "dataset"), workers=1, max_rejected=0.0)
     return str(folder / "dataset")

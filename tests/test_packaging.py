@@ -70,7 +70,7 @@ def all_imports_from(module: str) -> set[str]:
         "ssd300.model.box_coder",
         "ssd300.model.spec",
         "ssd300.preprocessing.encode_shard",
-        "ssd300.preprocessing.local_worker",
+        "ssd300.preprocessing.local_workers",
     ],
 )
 def test_what_a_beam_worker_imports_has_no_keras(module):

@@ -23,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     for name, add, summary in (
         ("demo", _add_demo, "draw shapes, encode, train, evaluate and report, in a few minutes"),
-        ("preprocess", _add_preprocess, "encode Pascal-VOC trees into a TFDS dataset, by a Beam job"),
+        ("preprocess", _add_preprocess, "encode annotated pictures into a TFDS dataset, by a Beam job"),
         ("train", _add_train, "train on an encoded dataset"),
         ("evaluate", _add_evaluate, "compute VOC average precision"),
         ("predict", _add_predict, "detect objects on pictures"),
@@ -46,10 +46,12 @@ def _add_preprocess(parser: argparse.ArgumentParser) -> None:
         "--source",
         action="append",
         required=True,
-        metavar="SPLIT=TREE:IMAGE_SET",
-        help="an image set of a VOC tree for a split, such as train=VOCdevkit/VOC2007:trainval; repeatable",
+        metavar="SPLIT=SOURCE",
+        help="what goes into a split; repeatable. SOURCE is an image set of a VOC tree or of a flat folder "
+        "(VOCdevkit/VOC2007:trainval), all of a folder (my/pictures), or a TFDS dataset (tfds:voc/2012:train)",
     )
-    parser.add_argument("--output", required=True, help="folder of the encoded dataset")
+    parser.add_argument("--output", help="folder of the encoded dataset; with --check of the report, if one is wanted")
+    parser.add_argument("--check", action="store_true", help="read, check and report everything, write no records")
     parser.add_argument(
         "--classes", default="voc", help="voc (default), auto (all that occur in the XML), or a file, one name a line"
     )
@@ -60,6 +62,10 @@ def _add_preprocess(parser: argparse.ArgumentParser) -> None:
         help="how pixel coordinates become fractions: caffe (default: divided as they are) or inclusive",
     )
     parser.add_argument("--verify", default="decode", help="check pictures by decode (default) or by header alone")
+    parser.add_argument(
+        "--min-size", type=float, default=0.0, metavar="PIXELS", help="leave out objects narrower or lower (default: 0)"
+    )
+    parser.add_argument("--drop-empty", action="store_true", help="leave out pictures without an object")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the records (default: 0)")
     parser.add_argument("--shard-size", type=int, default=512, help="most pictures of a file (default: 512)")
     parser.add_argument("--workers", type=int, help="processes on this machine (default: cores, fewer for small jobs)")

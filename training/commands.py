@@ -4,9 +4,15 @@ TensorFlow, Keras and Beam take seconds to import, so every command imports them
 """
 
 import argparse
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ssd300.preprocessing.quiet import import_tensorflow, quiet_import
+
+if TYPE_CHECKING:
+    from ssd300.preprocessing.local_workers import LocalWorkers
 
 
 def is_expected(error: RuntimeError) -> bool:
@@ -24,38 +30,59 @@ def demo(arguments: argparse.Namespace) -> None:
 
 
 def preprocess(arguments: argparse.Namespace) -> None:
-    """``ssd300 preprocess``."""
+    """``ssd300 preprocess``, with or without ``--check``."""
+    if not arguments.check and arguments.output is None:
+        raise ValueError("where to? expected --output FOLDER, or --check")
+    from ssd300.preprocessing.local_workers import LocalWorkers
+
+    # Told that there will be several workers, they import what they need while the plan is made.
+    ready = LocalWorkers() if (arguments.workers or 1) > 1 and not _names_runner(arguments.rest) else None
+    with ready or nullcontext():
+        _preprocess(arguments, ready)
+
+
+def _names_runner(beam_arguments: Sequence[str]) -> bool:
+    return any(argument.startswith("--runner") for argument in beam_arguments)
+
+
+def _preprocess(arguments: argparse.Namespace, ready_workers: "LocalWorkers | None") -> None:
     import_tensorflow()
     with quiet_import():
         from ssd300.preprocessing.class_lists import resolve_classes
-        from ssd300.preprocessing.job import preprocess
-    from ssd300.datasets.sources import Source
+        from ssd300.preprocessing.job import TooManyRejectsError, check, preprocess
+    from ssd300.datasets.sources import parse_source
     from ssd300.preprocessing.report import summary
     from ssd300.preprocessing.settings import PreprocessSettings
 
-    sources = tuple(Source.parse(text) for text in arguments.source)
+    sources = tuple(parse_source(text) for text in arguments.source)
     settings = PreprocessSettings(
         sources=sources,
         classes=resolve_classes(arguments.classes, sources),
         preset=arguments.preset,
         convention=arguments.coordinates,
         verify=arguments.verify,
+        min_size=arguments.min_size,
+        drop_empty=arguments.drop_empty,
         seed=arguments.seed,
         shard_size=arguments.shard_size,
     )
-    report = preprocess(
-        settings,
-        arguments.output,
-        beam_arguments=arguments.rest,
-        workers=arguments.workers,
-        max_rejected=arguments.max_rejected,
-    )
+    try:
+        report = (check if arguments.check else preprocess)(
+            settings,
+            arguments.output,
+            beam_arguments=arguments.rest,
+            workers=arguments.workers,
+            max_rejected=arguments.max_rejected,
+            ready_workers=ready_workers,
+        )
+    except TooManyRejectsError as error:
+        print(summary(error.report))
+        raise
     print(summary(report))
-    print(f"\nwrote {arguments.output} with report.json" + _rejects_note(report["total"]["rejected"]))
-
-
-def _rejects_note(rejected: int) -> str:
-    return f"; {rejected:,} rejected pictures are in rejected.jsonl" if rejected else ""
+    rejected = report["total"]["rejected"]
+    if arguments.output is not None:
+        rejects = f"; {rejected:,} rejected pictures are in rejected.jsonl" if rejected else ""
+        print(f"\nwrote {arguments.output}, to look at in {arguments.output}/report.html{rejects}")
 
 
 def train(arguments: argparse.Namespace) -> None:

@@ -13,15 +13,15 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ssd300.datasets.classes import ClassList
+from ssd300.datasets.folder_source import FolderSource
 from ssd300.datasets.shapes import CLASSES, write_shapes_tree
-from ssd300.datasets.sources import Source
 from ssd300.preprocessing.job import preprocess
 from ssd300.preprocessing.report import summary
+from ssd300.preprocessing.report_page import Section, write_page
 from ssd300.preprocessing.settings import PreprocessSettings
 from ssd300.training.detection_sheet import write_detection_sheet
 from ssd300.training.evaluate import detections_on, evaluate, table
 from ssd300.training.plots import plot_history
-from ssd300.training.report_page import Section, write_page
 from ssd300.training.settings import TrainSettings
 from ssd300.training.train import train
 
@@ -58,7 +58,7 @@ def run_demo(
         write_shapes_tree(tree, counts, seed=seed, tick=bar.update)
     clock.lap("drawing the pictures")
 
-    sources = (Source("train", str(tree), "trainval"), Source("test", str(tree), "test"))
+    sources = (FolderSource("train", str(tree), "trainval"), FolderSource("test", str(tree), "test"))
     report = preprocess(PreprocessSettings(sources, ClassList(CLASSES), seed=seed), str(dataset))
     clock.lap("preprocessing (Beam)")
     print(summary(report), flush=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from ssd300.datasets.classes import ClassList
-from ssd300.training.drawing import DIFFICULT, GROUND_TRUTH, class_color, contact_sheet, draw_boxes
+from ssd300.preprocessing.drawing import DIFFICULT, GROUND_TRUTH, class_color, contact_sheet, draw_boxes
 from ssd300.training.evaluate import EvaluatedPicture
 
 _PAIRS_A_ROW = 3

@@ -10,8 +10,8 @@ import tensorflow as tf
 from timing import rate, real_data, report
 
 from ssd300.datasets.classes import VOC
+from ssd300.datasets.folder_source import FolderSource
 from ssd300.datasets.record import parse
-from ssd300.datasets.sources import Source
 from ssd300.model.spec import PAPER
 from ssd300.preprocessing.encoding import SparseTargets, encode_ground_truth, to_dense
 from ssd300.preprocessing.job import preprocess
@@ -28,7 +28,7 @@ def main() -> None:
     tree = real_data(parser) / "voc07_train/VOCdevkit/VOC2007"
     with tempfile.TemporaryDirectory() as folder:
         dataset = f"{folder}/dataset"
-        preprocess(PreprocessSettings((Source("train", str(tree), "trainval"),), VOC), dataset)
+        preprocess(PreprocessSettings((FolderSource("train", str(tree), "trainval"),), VOC), dataset)
         rates = {"plain loop, one picture at a time, fresh matching": rate(_loop(dataset), seconds=15)}
         for name, augment in (("no augmentation", False), ("mirror and photometric", True)):
             batches = training_batches(dataset, "train", spec=PAPER, batch_size=BATCH, augment=augment)

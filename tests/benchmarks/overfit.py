@@ -16,7 +16,7 @@ import numpy as np
 from timing import real_data
 
 from ssd300.datasets.classes import VOC
-from ssd300.datasets.sources import Source
+from ssd300.datasets.folder_source import FolderSource
 from ssd300.preprocessing.job import preprocess
 from ssd300.preprocessing.settings import PreprocessSettings
 from ssd300.training.evaluate import evaluate, table
@@ -54,7 +54,7 @@ def _overfit_eight(data: Path, weights: str, folder: Path, steps: int) -> bool:
     ids = (tree / "ImageSets/Main/trainval.txt").read_text().split()[:PICTURES]
     (small / "ImageSets/Main/eight.txt").write_text("\n".join(ids))
     dataset = str(folder / "eight")
-    preprocess(PreprocessSettings((Source("train", str(small), "eight"),), VOC), dataset)
+    preprocess(PreprocessSettings((FolderSource("train", str(small), "eight"),), VOC), dataset)
     # Adam reaches in a hundred steps what the paper's solver does in a thousand; nothing else differs.
     settings = TrainSettings(
         dataset,
@@ -79,7 +79,7 @@ def _overfit_eight(data: Path, weights: str, folder: Path, steps: int) -> bool:
 def _loss_falls(data: Path, weights: str, folder: Path) -> bool:
     tree = str(data / "voc07_train/VOCdevkit/VOC2007")
     dataset = str(folder / "voc07")
-    preprocess(PreprocessSettings((Source("train", tree, "trainval"),), VOC), dataset)
+    preprocess(PreprocessSettings((FolderSource("train", tree, "trainval"),), VOC), dataset)
     # The paper's solver, but for batches of 8 and a warm-up: fc6 and fc7 begin at random here, where the released model
     # had ImageNet's, and at 1e-3 from the first step the loss exploded within twenty.
     settings = TrainSettings(dataset, weights=weights, steps=20, batch_size=8, schedule="constant", warmup_steps=100)

@@ -12,14 +12,27 @@ def test_every_fault_is_under_its_own_name_with_an_action_and_a_meaning():
     for name, fault in FAULTS.items():
         assert fault.name == name
         assert name.isidentifier()
-        assert fault.action in ("repaired", "rejected")
+        assert fault.action in ("repaired", "kept", "rejected")
         assert fault.meaning
 
 
-def test_what_the_design_says_is_repaired_or_rejected():
-    repaired = {name for name, fault in FAULTS.items() if fault.action == "repaired"}
+def test_what_the_design_says_is_repaired_kept_or_rejected():
+    def names(action):
+        return {name for name, fault in FAULTS.items() if fault.action == action}
+
+    repaired, kept, rejected = map(names, ("repaired", "kept", "rejected"))
     assert {"clipped_box", "class_spelling", "exif_rotated", "wrong_size", "not_jpeg"} <= repaired
-    rejected = FAULTS.keys() - repaired
+    assert {
+        "overreaching_box",
+        "missing_size",
+        "swapped_size",
+        "small_object",
+        "odd_colors",
+        "sixteen_bits",
+    } <= repaired
+    assert "listed_twice" in repaired
+    assert kept == {"no_objects", "in_two_splits"}
+    assert {"unsafe_id", "dropped_empty"} <= rejected
     assert {"malformed_xml", "undecodable_picture", "missing_picture", "unknown_class", "gigantic_picture"} <= rejected
 
 
@@ -39,9 +52,13 @@ def test_an_error_survives_pickling():
     assert (error.fault, error.path, error.message) == ("no_area", "a/b.xml", "the box")
 
 
-def test_a_repaired_or_unknown_fault_cannot_reject():
-    with pytest.raises(ValueError, match="clipped_box"):
-        RejectedError("clipped_box", "a.xml", "cut")
+@pytest.mark.parametrize("fault", ["clipped_box", "no_objects"])
+def test_a_repaired_or_kept_fault_cannot_reject(fault):
+    with pytest.raises(ValueError, match=fault):
+        RejectedError(fault, "a.xml", "cut")
+
+
+def test_an_unknown_fault_cannot_reject():
     with pytest.raises(KeyError):
         RejectedError("no_such_fault", "a.xml", "what")
 

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from ssd300.datasets.annotation import parse_annotation
+from ssd300.datasets.folder_source import FolderSource
 from ssd300.datasets.shapes import CLASSES, draw_picture, write_shapes_tree
-from ssd300.datasets.sources import Source
 
 PICTURES = range(40)
 
@@ -22,10 +22,10 @@ def content(root):
 
 def test_the_tree_is_a_voc_tree(tmp_path):
     write_shapes_tree(tmp_path, {"train": 5, "test": 3}, seed=1)
-    train, test = (Source(split, str(tmp_path), split).ids() for split in ("train", "test"))
+    train, test = (FolderSource(split, str(tmp_path), split).ids() for split in ("train", "test"))
     assert (len(train), len(test)) == (5, 3)
     assert not set(train) & set(test)
-    source = Source("train", str(tmp_path), "train")
+    source = FolderSource("train", str(tmp_path), "train")
     for picture_id in train + test:
         with open(source.annotation_path(picture_id), "rb") as file:  # noqa: PTH123
             annotation = parse_annotation(file.read(), picture_id)

@@ -5,10 +5,11 @@ import pytest
 from apache_beam.options.pipeline_options import DirectOptions, SetupOptions, StandardOptions
 
 from ssd300.datasets.classes import ClassList
-from ssd300.datasets.sources import Source
+from ssd300.datasets.folder_source import FolderSource
 from ssd300.preprocessing.beam_pipeline import LOCAL_RUNNER, EncodeShard, is_local, pipeline_options, run_pipeline
 from ssd300.preprocessing.plan import make_plan
 from ssd300.preprocessing.settings import PreprocessSettings
+from ssd300.preprocessing.shard_list import places_in, write_shard_list
 
 
 def runner_of(options) -> str:
@@ -60,23 +61,30 @@ def test_arguments_that_nobody_knows_are_refused_by_name(arguments, name):
 
 @pytest.fixture
 def job(voc_tree, tmp_path):
-    """Settings, shards and folders of a small job with one broken picture and one clipped box."""
+    """Settings, shards and folders of a small job: one broken picture, one clipped box, one picture of no object."""
     pictures = {f"{number:06d}": [("ant", 30, 20, 150, 100)] for number in range(6)}
     pictures["000003"] = [("ant", -5, 20, 150, 100)]
+    pictures["000005"] = []
     root = voc_tree(pictures, files={"JPEGImages/000004.jpg": b"broken"})
     settings = PreprocessSettings(
-        sources=(Source("train", str(root), "train"),), classes=ClassList(("ant",)), shard_size=2
+        sources=(FolderSource("train", str(root), "train"),), classes=ClassList(("ant",)), shard_size=2
     )
     for folder in ("out", "reports", "progress"):
         (tmp_path / folder).mkdir()
     return settings, make_plan(settings).shards, tmp_path
 
 
+def listed(folder, shards) -> str:
+    """Path of a list of these shards."""
+    write_shard_list(str(folder / "shards.jsonl"), shards)
+    return str(folder / "shards.jsonl")
+
+
 @pytest.mark.parametrize("with_progress", [True, False])
 def test_every_shard_becomes_a_file_and_a_report(job, with_progress):
     settings, shards, folder = job
     run_pipeline(
-        shards,
+        listed(folder, shards),
         settings,
         output=str(folder / "out"),
         reports=str(folder / "reports"),
@@ -91,7 +99,7 @@ def test_every_shard_becomes_a_file_and_a_report(job, with_progress):
 def test_only_the_given_shards_are_encoded(job):
     settings, shards, folder = job
     run_pipeline(
-        shards[1:2],
+        listed(folder, shards[1:2]),
         settings,
         output=str(folder / "out"),
         reports=str(folder / "reports"),
@@ -101,20 +109,36 @@ def test_only_the_given_shards_are_encoded(job):
     assert [path.name for path in (folder / "out").iterdir()] == [shards[1].name]
 
 
+def test_without_an_output_only_reports_are_written(job):
+    settings, shards, folder = job
+    run_pipeline(
+        listed(folder, shards),
+        settings,
+        output=None,
+        reports=str(folder / "reports"),
+        progress=None,
+        options=pipeline_options([]),
+    )
+    assert not list((folder / "out").iterdir())
+    assert {path.name for path in (folder / "reports").iterdir()} == {f"{shard.key}.json" for shard in shards}
+
+
 def test_beams_counters_and_elements_tell_the_same_as_the_reports(job):
     settings, shards, folder = job
     pipeline = beam.Pipeline(options=pipeline_options([]))
     _ = (
         pipeline
-        | beam.Create(list(shards))
-        | beam.ParDo(EncodeShard(settings, str(folder / "out"), str(folder / "reports"), None))
+        | beam.Create(places_in(listed(folder, shards)))
+        | beam.ParDo(EncodeShard(settings.to_json(), str(folder / "out"), str(folder / "reports"), None))
         | beam.Map(lambda element: f"{element[0]} {element[1]}")
         | beam.io.WriteToText(str(folder / "elements"), shard_name_template="", append_trailing_newlines=True)
     )
     result = pipeline.run()
     result.wait_until_finish()
     counters = {metric.key.metric.name: metric.committed for metric in result.metrics().query()["counters"]}
-    assert counters == {"read": 6, "written": 5, "rejected_undecodable_picture": 1, "repaired_clipped_box": 1}
+    assert counters == {
+        "read": 6, "written": 5, "rejected_undecodable_picture": 1, "repaired_clipped_box": 1, "kept_no_objects": 1,
+    }  # fmt: skip
     elements = dict(line.split() for line in (folder / "elements").read_text().splitlines())
     assert elements.keys() == {shard.key for shard in shards}
     assert sum(int(written) for written in elements.values()) == 5

@@ -15,14 +15,16 @@ CLASSES = ClassList(("ant", "Traffic Light", "cat"))
 PICTURE = Picture(b"", 300, 200, (300, 200), ())
 
 
-def truth_of(*objects: VocObject, size=(300, 200), picture=PICTURE, convention="caffe") -> GroundTruth:
-    annotation = Annotation(size, objects)
-    return ground_truth(annotation, picture, classes=CLASSES, convention=convention, path="a.xml")
+def truth_of(
+    *objects: VocObject, size=(300, 200), picture=PICTURE, convention="caffe", in_fractions=False, **options
+) -> GroundTruth:
+    annotation = Annotation(size, objects, in_fractions=in_fractions)
+    return ground_truth(annotation, picture, classes=CLASSES, convention=convention, path="a.xml", **options)
 
 
-def fault_of(*objects: VocObject, convention="caffe") -> RejectedError:
+def fault_of(*objects: VocObject, **options) -> RejectedError:
     with pytest.raises(RejectedError) as caught:
-        truth_of(*objects, convention=convention)
+        truth_of(*objects, **options)
     assert caught.value.path == "a.xml"
     return caught.value
 
@@ -49,22 +51,75 @@ def test_no_objects_have_empty_arrays_of_the_right_shape():
     truth = truth_of()
     assert truth.boxes.shape == (0, 4)
     assert truth.labels.shape == truth.difficult.shape == truth.truncated.shape == (0,)
+    assert truth.repairs == ("no_objects",)
+
+
+def test_a_picture_without_an_object_is_rejected_if_it_is_not_wanted():
+    assert fault_of(drop_empty=True).fault == "dropped_empty"
+    assert len(truth_of(VocObject("cat", 30, 20, 150, 100), drop_empty=True).boxes) == 1
+
+
+def test_small_objects_are_left_out_and_counted():
+    """A side counts in pixels of the picture: 9.5 of 300 and 9.5 of 200 are less than 10, 11 are not."""
+    narrow, low = VocObject("cat", 30, 20, 39.5, 100), VocObject("cat", 30, 20, 150, 29.5)
+    large = VocObject("ant", 30, 20, 41, 31)
+    truth = truth_of(narrow, large, low, min_size=10)
+    assert truth.labels.tolist() == [1]
+    assert truth.repairs == ("small_object", "small_object")
+    assert truth_of(narrow, large, low).repairs == ()
+
+
+def test_what_is_left_of_a_cut_object_decides_whether_it_is_small():
+    assert truth_of(VocObject("cat", -20, 20, 9, 100), min_size=10).repairs == (
+        "clipped_box", "small_object", "no_objects",
+    )  # fmt: skip
+
+
+def test_an_object_of_exactly_the_least_size_stays():
+    for x in range(1, 190):
+        assert truth_of(VocObject("cat", x, x, x + 10, x + 10), min_size=10).repairs == (), x
+
+
+def test_a_picture_whose_objects_are_all_small_has_none():
+    small = VocObject("cat", 30, 20, 35, 100)
+    assert truth_of(small, min_size=10).repairs == ("small_object", "no_objects")
+    assert fault_of(small, min_size=10, drop_empty=True).fault == "dropped_empty"
+
+
+@pytest.mark.parametrize("convention", ["caffe", "inclusive"])
+@pytest.mark.parametrize("picture", [PICTURE, Picture(b"", 300, 200, (200, 300), ("exif_rotated",), 6)])
+def test_fractions_are_taken_as_they_are(picture, convention):
+    objects = VocObject("cat", 0.1, 0.2, 0.5, 0.6), VocObject("ant", -0.05, 0, 1, 1)
+    truth = truth_of(*objects, size=None, picture=picture, convention=convention, in_fractions=True, min_size=79)
+    np.testing.assert_allclose(truth.boxes, [[0.2, 0.1, 0.6, 0.5], [0, 0, 1, 1]], rtol=1e-6)
+    assert truth.repairs == ("clipped_box",)
+    assert truth_of(*objects, in_fractions=True, min_size=81).labels.tolist() == [1]  # 0.4 of 200 pixels are 80
 
 
 @pytest.mark.parametrize(
-    ("corners", "box"),
+    ("corners", "box", "fault"),
     [
-        ((-30, 20, 150, 100), [0.1, 0, 0.5, 0.5]),
-        ((30, -1, 150, 100), [0, 0.1, 0.5, 0.5]),
-        ((30, 20, 301, 100), [0.1, 0.1, 0.5, 1]),
-        ((30, 20, 150, 999), [0.1, 0.1, 1, 0.5]),
-        ((-5, -5, 305, 205), [0, 0, 1, 1]),
+        ((-29, 20, 150, 100), [0.1, 0, 0.5, 0.5], "clipped_box"),
+        ((-30, 20, 150, 100), [0.1, 0, 0.5, 0.5], "clipped_box"),
+        ((-31, 20, 150, 100), [0.1, 0, 0.5, 0.5], "overreaching_box"),
+        ((30, -1, 150, 100), [0, 0.1, 0.5, 0.5], "clipped_box"),
+        ((30, -19, 150, 100), [0, 0.1, 0.5, 0.5], "clipped_box"),
+        ((30, -21, 150, 100), [0, 0.1, 0.5, 0.5], "overreaching_box"),
+        ((30, 20, 301, 100), [0.1, 0.1, 0.5, 1], "clipped_box"),
+        ((30, 20, 329, 100), [0.1, 0.1, 0.5, 1], "clipped_box"),
+        ((30, 20, 331, 100), [0.1, 0.1, 0.5, 1], "overreaching_box"),
+        ((30, 20, 150, 219), [0.1, 0.1, 1, 0.5], "clipped_box"),
+        ((30, 20, 150, 220), [0.1, 0.1, 1, 0.5], "clipped_box"),
+        ((30, 20, 150, 221), [0.1, 0.1, 1, 0.5], "overreaching_box"),
+        ((30, 20, 150, 999), [0.1, 0.1, 1, 0.5], "overreaching_box"),
+        ((-5, -5, 305, 205), [0, 0, 1, 1], "clipped_box"),
+        ((-5, -5, 305, 225), [0, 0, 1, 1], "overreaching_box"),
     ],
 )
-def test_a_box_over_the_border_is_clipped_and_counted(corners, box):
+def test_a_box_over_the_border_is_clipped_and_counted(corners, box, fault):
     truth = truth_of(VocObject("cat", *corners))
     np.testing.assert_allclose(truth.boxes, [box], rtol=1e-6)
-    assert truth.repairs == ("clipped_box",)
+    assert truth.repairs == (fault,)
 
 
 @pytest.mark.parametrize("convention", ["caffe", "inclusive"])
@@ -129,11 +184,13 @@ def test_a_duplicate_is_kept_once_with_the_first_ones_flags():
     assert truth.repairs == ("duplicate_object", "duplicate_object")
 
 
-@pytest.mark.parametrize("size", [None, (200, 300), (301, 200)])
-def test_a_wrong_size_yields_to_the_pictures_own(size):
+@pytest.mark.parametrize(
+    ("size", "fault"), [(None, "missing_size"), ((200, 300), "swapped_size"), ((301, 200), "wrong_size")]
+)
+def test_a_wrong_size_yields_to_the_pictures_own(size, fault):
     truth = truth_of(VocObject("cat", 30, 20, 150, 100), size=size)
     np.testing.assert_allclose(truth.boxes, [[0.1, 0.1, 0.5, 0.5]], rtol=1e-6)
-    assert truth.repairs == ("wrong_size",)
+    assert truth.repairs == (fault,)
 
 
 @pytest.mark.parametrize("size", [(200, 300), (300, 200)])
@@ -180,4 +237,6 @@ def test_any_annotation_gives_boxes_of_positive_area_inside_or_a_known_fault(obj
     assert ((truth.labels >= 1) & (truth.labels <= 3)).all()
     assert ((truth.boxes >= 0) & (truth.boxes <= 1)).all()
     assert (truth.boxes[:, 2:] > truth.boxes[:, :2]).all()
-    assert all(FAULTS[name].action == "repaired" for name in truth.repairs)
+    assert {name for name in truth.repairs if FAULTS[name].action != "repaired"} == (
+        set() if len(truth.boxes) else {"no_objects"}
+    )

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ssd300.datasets.classes import ClassList
+from ssd300.datasets.folder_source import FolderSource
 from ssd300.datasets.shapes import CLASSES
-from ssd300.datasets.sources import Source
 from ssd300.model.default_boxes import digest
 from ssd300.model.spec import ARTICLE, PAPER
 from ssd300.preprocessing.identity import (
@@ -128,7 +128,7 @@ def test_a_folder_that_is_no_dataset_is_refused(tmp_path):
 
 
 def plan_of(root: Path, **options):
-    source = Source("train", str(root), "train")
+    source = FolderSource("train", str(root), "train")
     return make_plan(PreprocessSettings(sources=(source,), classes=ClassList(("ant",)), **options))
 
 
@@ -146,6 +146,7 @@ def test_other_pictures_order_or_settings_make_another_identity(voc_tree):
     root = voc_tree(ids)
     prints = {identity_of(plan_of(root, **options)).fingerprint for options in (
         {}, {"seed": 1}, {"preset": "article"}, {"convention": "inclusive"}, {"verify": "header"}, {"shard_size": 7},
+        {"min_size": 3.0}, {"drop_empty": True},
     )}  # fmt: skip
     prints.add(identity_of(plan_of(voc_tree(ids | {"one_more": []}))).fingerprint)
-    assert len(prints) == 7
+    assert len(prints) == 9

@@ -15,23 +15,30 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from ssd300.datasets.classes import ClassList
-from ssd300.datasets.sources import Source
-from ssd300.preprocessing import beam_pipeline, job
+from ssd300.datasets.folder_source import FolderSource
+from ssd300.preprocessing import beam_pipeline, execution, job, local_workers
 from ssd300.preprocessing.identity import read_identity
 from ssd300.preprocessing.job import JobError, TooManyRejectsError, preprocess, read_report
+from ssd300.preprocessing.plan import Shard
 from ssd300.preprocessing.settings import PreprocessSettings
+from ssd300.preprocessing.shard_list import places_in, read_shard, write_shard_list
 
 BOX = (30, 20, 150, 100)
 GOOD = {f"{number:06d}": [("ant", *BOX), ("bee", number + 1, 50, 280, 190)] for number in range(9)}
 BROKEN = {"JPEGImages/000002.jpg": b"broken", "Annotations/000005.xml": None}
 
 
-def settings_of(*sources: Source, **options) -> PreprocessSettings:
+def settings_of(*sources: FolderSource, **options) -> PreprocessSettings:
     return PreprocessSettings(sources=sources, classes=ClassList(("ant", "bee")), **{"shard_size": 3, **options})
 
 
 def content(folder) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def shards_in(path: str) -> list[Shard]:
+    """The shards of a list that was given to Beam."""
+    return [read_shard(place) for place in places_in(path)]
 
 
 def assert_looks_unfinished(folder) -> None:
@@ -45,7 +52,7 @@ def tree(voc_tree) -> Path:
 
 @pytest.fixture
 def settings(tree) -> PreprocessSettings:
-    return settings_of(Source("train", str(tree), "train"))
+    return settings_of(FolderSource("train", str(tree), "train"))
 
 
 @pytest.fixture
@@ -61,14 +68,14 @@ def encoded(monkeypatch) -> list[str]:
     monkeypatch.setattr(
         beam_pipeline,
         "run_pipeline",
-        lambda shards, *args, **kwargs: (keys.extend(s.key for s in shards), run(shards, *args, **kwargs)),
+        lambda shards, *args, **kwargs: (keys.extend(s.key for s in shards_in(shards)), run(shards, *args, **kwargs)),
     )
     return keys
 
 
 def test_good_and_broken_pictures_are_all_accounted_for(voc_tree, output):
     root = voc_tree(GOOD | {"negative": []}, files=BROKEN)
-    report = preprocess(settings_of(Source("train", str(root), "train")), output, max_rejected=0.2)
+    report = preprocess(settings_of(FolderSource("train", str(root), "train")), output, max_rejected=0.2)
     total = report["total"]
     assert (total["read"], total["written"], total["rejected"], total["negatives"]) == (10, 8, 2, 1)
     assert total["rejected_by_fault"] == {"undecodable_picture": 1, "missing_annotation": 1}
@@ -80,7 +87,7 @@ def test_good_and_broken_pictures_are_all_accounted_for(voc_tree, output):
         ("missing_annotation", f"{root}/Annotations/000005.xml"),
     }
     assert all(row["message"] for row in rows)
-    assert "COMPLETED" in content(output)
+    assert {"COMPLETED", "report.html"} <= content(output).keys()
     assert not [name for name in content(output) if ".tmp" in name or name.startswith(".work")]
 
 
@@ -89,8 +96,8 @@ def test_tfds_reads_several_sources_and_splits_with_their_counts_and_values(voc_
     second = voc_tree(
         {"2012_1": [("bee", *BOX)], "2012_2": []}, name="VOC2012", image_sets={"trainval": ["2012_1", "2012_2"]}
     )
-    sources = [Source("train", str(root), "trainval") for root in (first, second)]
-    preprocess(settings_of(*sources, Source("test", str(first), "test")), output)
+    sources = [FolderSource("train", str(root), "trainval") for root in (first, second)]
+    preprocess(settings_of(*sources, FolderSource("test", str(first), "test")), output)
     builder = tfds.builder_from_directory(output)
     assert {name: split.num_examples for name, split in builder.info.splits.items()} == {"train": 8, "test": 3}
     assert builder.info.features["objects"]["label"].names == ["background", "ant", "bee"]
@@ -115,23 +122,25 @@ def test_the_metadata_names_no_code_of_this_package(settings, output):
 
 
 def test_pictures_of_two_trees_of_one_name_have_different_ids(voc_tree, output):
-    sources = [Source("train", str(voc_tree({"1": []}, name=f"{side}/VOC2007")), "train") for side in "ab"]
+    sources = [FolderSource("train", str(voc_tree({"1": []}, name=f"{side}/VOC2007")), "train") for side in "ab"]
     preprocess(settings_of(*sources), output)
     examples = tfds.as_numpy(tfds.builder_from_directory(output).as_dataset(split="train"))
     assert len({one["image/id"] for one in examples}) == 2
 
 
 def test_too_many_rejects_fail_loudly_and_leave_no_dataset(voc_tree, output):
-    settings = settings_of(Source("train", str(voc_tree(GOOD, files=BROKEN)), "train"))
-    with pytest.raises(TooManyRejectsError, match=r"(?s)2 of 9.*missing_annotation.*000005\.xml"):
+    settings = settings_of(FolderSource("train", str(voc_tree(GOOD, files=BROKEN)), "train"))
+    with pytest.raises(TooManyRejectsError, match=r"(?s)2 of 9.*missing_annotation.*000005\.xml") as caught:
         preprocess(settings, output, max_rejected=0.2)
+    assert caught.value.report == read_report(output)
+    assert caught.value.report["total"]["rejected"] == 2
     assert_looks_unfinished(output)
     assert content(output)["rejected.jsonl"].count(b"\n") == 2
     assert preprocess(settings, output, max_rejected=0.3)["total"]["written"] == 7
 
 
 def test_pictures_mended_after_too_many_rejects_are_looked_at_again(voc_tree, output):
-    settings = settings_of(Source("train", str(voc_tree(GOOD, files=BROKEN)), "train"))
+    settings = settings_of(FolderSource("train", str(voc_tree(GOOD, files=BROKEN)), "train"))
     with pytest.raises(TooManyRejectsError):
         preprocess(settings, output)
     voc_tree(GOOD)
@@ -141,7 +150,7 @@ def test_pictures_mended_after_too_many_rejects_are_looked_at_again(voc_tree, ou
 def test_a_split_without_a_record_is_no_dataset(voc_tree, output):
     """TFDS cannot read a dataset with an empty split."""
     root = voc_tree(GOOD, image_sets={"train": list(GOOD), "test": ["000002"]}, files=BROKEN)
-    settings = settings_of(*(Source(split, str(root), split) for split in ("train", "test")))
+    settings = settings_of(*(FolderSource(split, str(root), split) for split in ("train", "test")))
     with pytest.raises(JobError, match="test"):
         preprocess(settings, output, max_rejected=1.0)
     assert_looks_unfinished(output)
@@ -149,19 +158,56 @@ def test_a_split_without_a_record_is_no_dataset(voc_tree, output):
 
 def test_a_shard_without_a_record_is_fine(voc_tree, output):
     root = voc_tree(GOOD, files=BROKEN)
-    preprocess(settings_of(Source("train", str(root), "train"), shard_size=1), output, max_rejected=0.5)
+    preprocess(settings_of(FolderSource("train", str(root), "train"), shard_size=1), output, max_rejected=0.5)
     assert len(list(tfds.builder_from_directory(output).as_dataset(split="train"))) == 7
 
 
 def test_the_records_do_not_depend_on_the_number_of_workers(settings, output, monkeypatch):
-    run, calls = job._run_processes, []
-    monkeypatch.setattr(job, "_run_processes", lambda *args: (calls.append(args[2]), run(*args)))
+    run, calls = execution._run_processes, []
+    monkeypatch.setattr(execution, "_run_processes", lambda tasks, ready: (calls.append(len(tasks)), run(tasks, ready)))
     preprocess(settings, output, workers=1)
     assert calls == []
     preprocess(settings, f"{output}-2", workers=2)
     assert calls == [2]  # and no second attempt
     assert content(output) == content(f"{output}-2")
     assert len([name for name in content(output) if "tfrecord" in name]) == 3
+
+
+def test_workers_that_get_nothing_to_do_end():
+    with local_workers.LocalWorkers() as ready:
+        process = ready._process
+    assert process.poll() is not None
+
+
+def test_empty_pictures_that_are_not_wanted_are_accounted_for_but_no_bad_input(voc_tree, output):
+    root = voc_tree(GOOD | {"negative": [], "other": []})
+    settings = settings_of(FolderSource("train", str(root), "train"), drop_empty=True)
+    total = preprocess(settings, output, max_rejected=0.0)["total"]
+    assert (total["read"], total["written"], total["rejected"], total["negatives"]) == (11, 9, 2, 0)
+    assert total["rejected_by_fault"] == {"dropped_empty": 2}
+    assert content(output)["rejected.jsonl"].count(b"dropped_empty") == 2
+
+
+def test_small_objects_reach_neither_records_nor_counts(settings, output):
+    """The ants are 80 of 200 pixels high, the bees 140."""
+    total = preprocess(settings_of(*settings.sources, min_size=100), output)["total"]
+    assert total["objects"] == {"ant": 0, "bee": 9}
+    assert total["repaired"] == {"small_object": 9}
+    examples = tfds.as_numpy(tfds.builder_from_directory(output).as_dataset(split="train"))
+    assert [one["objects"]["label"].tolist() for one in examples] == [[2]] * 9
+
+
+def test_a_flat_folder_without_image_set_becomes_a_dataset(tmp_path, output, jpeg, voc_xml):
+    (tmp_path / "flat").mkdir()
+    for number in range(3):
+        (tmp_path / f"flat/p{number}.jpg").write_bytes(jpeg(seed=number))
+        (tmp_path / f"flat/p{number}.xml").write_bytes(voc_xml([("ant", *BOX)]))
+    (tmp_path / "flat/p3.xml").write_bytes(voc_xml([]))
+    report = preprocess(settings_of(FolderSource("train", str(tmp_path / "flat"))), output, max_rejected=0.5)
+    assert (report["total"]["written"], report["total"]["rejected_by_fault"]) == (3, {"missing_picture": 1})
+    examples = tfds.as_numpy(tfds.builder_from_directory(output).as_dataset(split="train"))
+    assert {one["image/id"] for one in examples} == {b"flat/p0", b"flat/p1", b"flat/p2"}
+    assert read_identity(output).fields["sources"] == ["train=flat:*"]
 
 
 def test_a_complete_dataset_is_left_alone(settings, output, encoded):
@@ -212,8 +258,11 @@ def test_a_runner_that_lost_shards_once_is_run_again_for_them(settings, output, 
     run, calls = beam_pipeline.run_pipeline, []
 
     def lose_once(shards, *args, **kwargs):
-        calls.append([shard.key for shard in shards])
-        run(shards[1:] if len(calls) == 1 else shards, *args, **kwargs)
+        given = shards_in(shards)
+        calls.append([shard.key for shard in given])
+        if len(calls) == 1:
+            write_shard_list(shards, given[1:])
+        run(shards, *args, **kwargs)
 
     monkeypatch.setattr(beam_pipeline, "run_pipeline", lose_once)
     assert preprocess(settings, output)["total"]["written"] == 9
@@ -222,8 +271,12 @@ def test_a_runner_that_lost_shards_once_is_run_again_for_them(settings, output, 
 
 def test_a_runner_that_always_loses_a_shard_fails_the_job_by_its_name(settings, output, monkeypatch):
     run = beam_pipeline.run_pipeline
-    monkeypatch.setattr(beam_pipeline, "run_pipeline", lambda shards, *a, **k: run(
-        [shard for shard in shards if shard.index != 1], *a, **k))  # fmt: skip
+
+    def lose(shards, *args, **kwargs):
+        write_shard_list(shards, [shard for shard in shards_in(shards) if shard.index != 1])
+        run(shards, *args, **kwargs)
+
+    monkeypatch.setattr(beam_pipeline, "run_pipeline", lose)
     with pytest.raises(JobError, match=r"1 of 3 shards.*train\.tfrecord-00001-of-00003"):
         preprocess(settings, output)
     assert_looks_unfinished(output)
@@ -240,8 +293,8 @@ def test_workers_that_die_fail_the_job(settings, output, monkeypatch, tmp_path, 
 
     (tmp_path / "dies").write_text(f"#!/bin/sh\n{script}\n")
     (tmp_path / "dies").chmod(0o755)
-    monkeypatch.setattr(job.sys, "executable", str(tmp_path / "dies"))
-    monkeypatch.setattr(job.subprocess, "Popen", start)
+    monkeypatch.setattr(local_workers.sys, "executable", str(tmp_path / "dies"))
+    monkeypatch.setattr(local_workers.subprocess, "Popen", start)
     with pytest.raises(JobError, match="3 of 3 shards"):
         preprocess(settings, output, workers=2)
     assert_looks_unfinished(output)
@@ -300,7 +353,7 @@ def test_a_moved_tree_gives_the_same_records(tree, settings, output, tmp_path):
     preprocess(settings, output)
     (tmp_path / "elsewhere").mkdir()
     moved = shutil.move(tree, tmp_path / "elsewhere" / "VOC2007")
-    preprocess(settings_of(Source("train", str(moved), "train")), f"{output}-moved")
+    preprocess(settings_of(FolderSource("train", str(moved), "train")), f"{output}-moved")
     first, second = content(output), content(f"{output}-moved")
     assert {name for name in first if first[name] != second[name]} <= {"COMPLETED"}
     assert read_identity(output).fingerprint == read_identity(f"{output}-moved").fingerprint

@@ -67,7 +67,7 @@ def test_a_grey_jpeg_is_read_as_grey_rgb():
 
 def test_a_cmyk_jpeg_becomes_rgb_with_the_right_colours():
     picture = check_picture(encoded(corners().convert("CMYK"), "JPEG", quality=95), "a.jpg")
-    assert picture.repairs == ("not_jpeg",)
+    assert picture.repairs == ("odd_colors",)
     assert_looks_like(picture, corners())
     assert Image.open(io.BytesIO(picture.jpeg)).mode == "RGB"
 
@@ -118,21 +118,23 @@ def test_damaged_exif_is_no_reason_to_reject(exif):
 
 
 @pytest.mark.parametrize(
-    ("image", "image_format"),
+    ("image", "image_format", "more"),
     [
-        (corners(), "PNG"),
-        (corners().convert("RGBA"), "PNG"),
-        (corners().quantize(16), "PNG"),
-        (corners().quantize(16), "GIF"),
-        (corners(), "BMP"),
-        (corners(), "TIFF"),
-        (corners(), "WEBP"),
+        (corners(), "PNG", ()),
+        (corners().convert("L"), "PNG", ()),
+        (corners().convert("RGBA"), "PNG", ("odd_colors",)),
+        (corners().quantize(16), "PNG", ("odd_colors",)),
+        (corners().quantize(16), "GIF", ("odd_colors",)),
+        (corners().convert("CMYK"), "TIFF", ("odd_colors",)),
+        (corners(), "BMP", ()),
+        (corners(), "TIFF", ()),
+        (corners(), "WEBP", ()),
     ],
-    ids=["PNG", "PNG with alpha", "palette PNG", "GIF", "BMP", "TIFF", "WebP"],
+    ids=["PNG", "grey PNG", "PNG with alpha", "palette PNG", "GIF", "CMYK TIFF", "BMP", "TIFF", "WebP"],
 )
-def test_other_formats_under_a_jpegs_name_become_jpeg(image, image_format):
+def test_other_formats_under_a_jpegs_name_become_jpeg(image, image_format, more):
     picture = check_picture(encoded(image, image_format), "a.jpg")
-    assert picture.repairs == ("not_jpeg",)
+    assert picture.repairs == ("not_jpeg", *more)
     assert Image.open(io.BytesIO(picture.jpeg)).format == "JPEG"
     assert_looks_like(picture, image, tolerance=25)
 
@@ -140,7 +142,7 @@ def test_other_formats_under_a_jpegs_name_become_jpeg(image, image_format):
 def test_a_sixteen_bit_png_keeps_its_upper_bits():
     levels = np.repeat(np.array([[0x0000, 0x4000, 0x8000, 0xFFFF]], np.uint16), 8, axis=1).repeat(16, axis=0)
     picture = check_picture(encoded(Image.fromarray(levels), "PNG"), "a.png")
-    assert (picture.width, picture.height, picture.repairs) == (32, 16, ("not_jpeg",))
+    assert (picture.width, picture.height, picture.repairs) == (32, 16, ("not_jpeg", "sixteen_bits"))
     got = pixels_of(picture)[8, 4::8].astype(int)
     assert np.abs(got - np.array([0x00, 0x40, 0x80, 0xFF])[:, None]).max() <= 3
 

@@ -8,21 +8,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ssd300.datasets.classes import ClassList
-from ssd300.datasets.sources import Source
-from ssd300.preprocessing.plan import Plan, make_plan
+from ssd300.datasets.folder_source import FolderSource
+from ssd300.preprocessing.plan import Plan, Shard, make_plan
 from ssd300.preprocessing.settings import PreprocessSettings
 
 CLASSES = ClassList(("ant", "bee"))
 
 
-def image_set(folder, name: str, ids) -> Source:
+def image_set(folder, name: str, ids) -> FolderSource:
     path = folder / "ImageSets/Main"
     path.mkdir(parents=True, exist_ok=True)
     (path / f"{name}.txt").write_text("".join(f"{line}\n" for line in ids))
-    return Source(name, str(folder), name)
+    return FolderSource(name, str(folder), name)
 
 
-def plan_of(*sources: Source, **options) -> Plan:
+def plan_of(*sources: FolderSource, **options) -> Plan:
     return make_plan(PreprocessSettings(sources=sources, classes=CLASSES, **options))
 
 
@@ -80,7 +80,7 @@ def test_several_sources_feed_one_split_and_are_mixed(tmp_path):
     assert Counter(names_in(plan, "train")) == Counter((number, name) for number in (0, 1) for name in IDS)
     assert Counter(names_in(plan, "test")) == Counter([(2, "x"), (2, "y")])
     assert {number for number, _ in next(plan.of_split("train")).pictures} == {0, 1}
-    assert plan.listed_twice == 0
+    assert plan.findings == {"train": {}, "test": {}}
 
 
 def test_an_id_listed_twice_for_a_split_is_encoded_once_and_counted(tmp_path):
@@ -89,17 +89,48 @@ def test_an_id_listed_twice_for_a_split_is_encoded_once_and_counted(tmp_path):
     plan = plan_of(train, again, image_set(tmp_path, "test", ["a"]))
     assert sorted(names_in(plan, "train")) == [(0, "a"), (0, "b"), (1, "c")]
     assert names_in(plan, "test") == [(2, "a")]
-    assert plan.listed_twice == 2
+    assert plan.findings == {"train": {"listed_twice": 2, "in_two_splits": 1}, "test": {"in_two_splits": 1}}
 
 
-def test_a_plan_goes_through_json(tmp_path):
-    source = image_set(tmp_path, "train", [*IDS, "caf\u00e9", IDS[0]])
+def test_a_picture_in_two_splits_is_in_both_and_counted_for_each(tmp_path):
+    train, test = image_set(tmp_path, "train", ["a", "b", "c"]), image_set(tmp_path, "test", ["b", "c", "d"])
+    other_tree = image_set(tmp_path / "VOC2012", "validation", ["a", "d"])
+    plan = plan_of(train, test, other_tree)
+    assert sorted(names_in(plan, "test")) == [(1, "b"), (1, "c"), (1, "d")]
+    assert plan.findings == {"train": {"in_two_splits": 2}, "test": {"in_two_splits": 2}, "validation": {}}
+
+
+def test_shards_and_settings_of_a_plan_go_through_text(tmp_path):
+    source = image_set(tmp_path, "train", [*IDS, "caf\u00e9", "a\u2028b", IDS[0]])
     plan = plan_of(source, preset="article", convention="inclusive", verify="header", seed=5, shard_size=30)
-    again = Plan.from_json(plan.to_json())
+    shards = tuple(Shard.from_json(shard.to_json().encode()) for shard in plan.shards)
+    again = Plan(PreprocessSettings.from_json(plan.settings.to_json()), shards, plan.findings)
     assert again == plan
-    assert again.to_json() == plan.to_json()
+    assert [shard.to_json() for shard in again.shards] == [shard.to_json() for shard in plan.shards]
     assert again.digest() == plan.digest()
     assert again.settings.classes.label("bee") == 2
+    assert all("\n" not in shard.to_json() for shard in plan.shards)
+
+
+class InOrder(FolderSource):
+    """A source that must be read in its order, as TFDS datasets are."""
+
+    sequential = True
+
+
+def test_a_source_that_is_read_in_order_gives_shards_of_neighbours(tmp_path):
+    shuffled = image_set(tmp_path / "VOC2007", "train", IDS[:40])
+    in_order = InOrder("train", image_set(tmp_path / "VOC2012", "train", IDS).root, "train")
+    shards = plan_of(in_order, shuffled, shard_size=30).shards
+    assert all(len({number for number, _ in shard.pictures}) == 1 for shard in shards)
+    ordered = [[name for _, name in shard.pictures] for shard in shards if shard.pictures[0][0] == 0]
+    assert [name for names in ordered for name in names] == IDS
+    assert len(ordered) > 1
+    mixed = [name for shard in shards for number, name in shard.pictures if number == 1]
+    assert mixed != IDS[:40]
+    assert sorted(mixed) == IDS[:40]
+    assert [shard.index for shard in shards] == list(range(len(shards)))
+    assert {shard.count for shard in shards} == {len(shards)}
 
 
 @pytest.mark.parametrize(
@@ -110,6 +141,8 @@ def test_a_plan_goes_through_json(tmp_path):
         {"verify": "header"},
         {"seed": 1},
         {"shard_size": 7},
+        {"min_size": 5.0},
+        {"drop_empty": True},
         {"classes": ClassList(("bee", "ant"))},
     ],
 )
@@ -130,4 +163,4 @@ def test_a_small_split_has_one_shard_and_a_larger_one_some(tmp_path):
 
 def test_a_source_that_cannot_be_listed_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="is not a folder"):
-        plan_of(Source("train", str(tmp_path / "nowhere"), "train"))
+        plan_of(FolderSource("train", str(tmp_path / "nowhere"), "train"))

@@ -6,12 +6,12 @@ from collections import Counter
 import pytest
 
 from ssd300.datasets.classes import ClassList
-from ssd300.datasets.sources import Source
+from ssd300.datasets.folder_source import FolderSource
 from ssd300.model.spec import PAPER
 from ssd300.preprocessing.plan import Plan, Shard
 from ssd300.preprocessing.report import build_report, commonest, rejected_lines, summary
 from ssd300.preprocessing.settings import PreprocessSettings
-from ssd300.preprocessing.shard_report import Reject, ShardReport
+from ssd300.preprocessing.shard_report import PoorlyReached, Reject, ShardReport
 
 
 def reject(number: int, fault: str = "no_area") -> Reject:
@@ -23,7 +23,7 @@ def reject(number: int, fault: str = "no_area") -> Reject:
 @pytest.fixture
 def report():
     settings = PreprocessSettings(
-        sources=(Source("train", "VOC2007", "trainval"), Source("test", "VOC2007", "test")),
+        sources=(FolderSource("train", "VOC2007", "trainval"), FolderSource("test", "VOC2007", "test")),
         classes=ClassList(("zebra", "ant", "mole")),
     )
     shards = (
@@ -33,15 +33,21 @@ def report():
     )
     reports = {
         "train-00000": ShardReport(
-            3, 1, [reject(1), reject(2, "empty_picture")], Counter(clipped_box=2), Counter(zebra=4, ant=1), 2, 0,
-            Counter(conv4_3=30), 1, 1000,
+            read=3, written=1, rejects=[reject(1), reject(2, "empty_picture")], findings=Counter(clipped_box=2),
+            objects=Counter(zebra=4, ant=1), difficult=2, matches=Counter(conv4_3=30), unmatched=1, bytes=1000,
+            unreached=2, worst=[PoorlyReached(0.2, "VOC2007/3", "ant"), PoorlyReached(0.4, "VOC2007/3", "zebra")],
+            histograms={"aspect": Counter({"10": 1, "-3": 2, "2": 2})},
         ),
         "train-00001": ShardReport(
-            2, 1, [reject(4)], Counter(clipped_box=1, wrong_size=1), Counter(ant=2), 0, 0, Counter(fc7=5), 0, 500
+            read=2, written=1, rejects=[reject(4)], findings=Counter(wrong_size=1, clipped_box=1),
+            objects=Counter(ant=2), matches=Counter(fc7=5), bytes=500,
+            unreached=1, worst=[PoorlyReached(0.3, "VOC2007/5", "ant")],
+            histograms={"aspect": Counter({"-3": 2})},
         ),
-        "test-00000": ShardReport(1, 1, [], Counter(), Counter(), 0, 1, Counter(), 0, 2_000_000),
+        "test-00000": ShardReport(read=1, written=1, findings=Counter(no_objects=1), negatives=1, bytes=2_000_000),
     }  # fmt: skip
-    return build_report(Plan(settings, shards, listed_twice=7), reports)
+    findings = {"train": Counter(listed_twice=7, in_two_splits=1), "test": Counter(in_two_splits=1)}
+    return build_report(Plan(settings, shards, findings), reports)
 
 
 def test_splits_and_total_add_up(report):
@@ -50,9 +56,19 @@ def test_splits_and_total_add_up(report):
     assert (test["read"], test["written"], test["rejected"], test["negatives"]) == (1, 1, 0, 1)
     assert (whole["read"], whole["written"], whole["rejected"]) == (6, 3, 3)
     assert whole["rejected_by_fault"] == {"no_area": 2, "empty_picture": 1}
-    assert whole["repaired"] == {"clipped_box": 3, "wrong_size": 1}
+    assert whole["repaired"] == {"listed_twice": 7, "clipped_box": 3, "wrong_size": 1}
+    assert (train["repaired"], test["repaired"]) == (whole["repaired"], {})
+    assert whole["kept"] == {"no_objects": 1, "in_two_splits": 2}
+    assert (train["kept"], test["kept"]) == ({"in_two_splits": 1}, {"no_objects": 1, "in_two_splits": 1})
     assert (whole["difficult"], whole["unmatched_objects"], whole["bytes"]) == (2, 1, 2_001_500)
-    assert whole["listed_twice"] == 7
+    assert (whole["unreached_objects"], train["unreached_objects"], test["unreached_objects"]) == (3, 3, 0)
+    assert [(one["iou"], one["picture"], one["name"]) for one in whole["worst_reached"]] == [
+        (0.2, "VOC2007/3", "ant"), (0.3, "VOC2007/5", "ant"), (0.4, "VOC2007/3", "zebra"),
+    ]  # fmt: skip
+
+
+def test_the_bins_of_a_histogram_rise(report):
+    assert list(report["total"]["histograms"]["aspect"].items()) == [("-3", 4), ("2", 2), ("10", 1)]
 
 
 def test_all_classes_and_feature_maps_are_listed_in_their_order(report):
@@ -103,14 +119,16 @@ def test_the_summary_has_a_line_for_each_split_and_the_faults(report):
     assert rows["test"] == ["1", "1", "0", "0", "0", "2.0"]
     assert rows["total"] == ["6", "3", "3", "7", "35", "2.0"]
     assert "zebra 4, ant 3, mole 0" in text
-    assert "clipped_box 3, wrong_size 1" in text
+    assert "repaired:          listed_twice 7, clipped_box 3, wrong_size 1" in text
+    assert "kept:              no_objects 1, in_two_splits 2" in text
     assert "no_area 2, empty_picture 1" in text
-    assert "no default box matches: 1" in text
+    assert "no default box reaches at the matching threshold: 3 of 7" in text
 
 
 def test_the_summary_of_a_clean_job_has_no_lines_of_faults(report):
     for part in (report["total"], *report["splits"].values()):
-        part.update(rejected=0, rejected_by_fault={}, repaired={}, unmatched_objects=0)
+        part.update(rejected=0, rejected_by_fault={}, repaired={}, kept={}, unreached_objects=0)
     assert "repaired" not in summary(report)
+    assert "kept" not in summary(report)
     assert "rejected:" not in summary(report)
     assert "no default box" not in summary(report)

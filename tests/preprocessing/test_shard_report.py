@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from dataclasses import fields
 
-from ssd300.preprocessing.shard_report import Reject, ShardReport, total
+from ssd300.preprocessing.shard_report import PoorlyReached, Reject, ShardReport, total
 
 
 def one() -> ShardReport:
@@ -12,12 +12,15 @@ def one() -> ShardReport:
         read=5,
         written=4,
         rejects=[Reject("VOC2007/caf\u00e9", "a/b.xml", "no_area", "object 'x' has no area")],
-        repaired=Counter(clipped_box=2, not_jpeg=1),
+        findings=Counter(clipped_box=2, no_objects=1),
         objects=Counter(ant=3, bee=1),
         difficult=2,
         negatives=1,
         matches=Counter(conv4_3=20, fc7=4),
         unmatched=1,
+        unreached=2,
+        worst=[PoorlyReached(0.1, "VOC2007/caf\u00e9", "ant"), PoorlyReached(0.3, "VOC2007/2", "bee")],
+        histograms={"iou": Counter({"2": 1, "13": 3}), "aspect": Counter({"-4": 4})},
         bytes=12345,
     )
 
@@ -25,8 +28,9 @@ def one() -> ShardReport:
 def test_a_report_goes_through_json():
     again = ShardReport.from_json(json.loads(json.dumps(one().to_json())))
     assert again == one()
-    assert isinstance(again.repaired, Counter)
-    assert again.repaired["exif_rotated"] == 0
+    assert isinstance(again.findings, Counter)
+    assert again.findings["exif_rotated"] == 0
+    assert isinstance(again.histograms["iou"], Counter)
 
 
 def test_the_same_report_gives_the_same_text():
@@ -34,13 +38,24 @@ def test_the_same_report_gives_the_same_text():
 
 
 def test_total_adds_every_field():
-    added = total([one(), one(), ShardReport(read=1, written=1, repaired=Counter(wrong_size=7))])
+    added = total([one(), one(), ShardReport(read=1, written=1, findings=Counter(wrong_size=7))])
     assert (added.read, added.written, added.difficult, added.negatives) == (11, 9, 4, 2)
-    assert (added.unmatched, added.bytes) == (2, 24690)
+    assert (added.unmatched, added.unreached, added.bytes) == (2, 4, 24690)
     assert added.rejects == one().rejects * 2
-    assert added.repaired == Counter(clipped_box=4, not_jpeg=2, wrong_size=7)
+    assert added.findings == Counter(clipped_box=4, no_objects=2, wrong_size=7)
+    assert added.worst == [one().worst[0]] * 2 + [one().worst[1]] * 2
+    assert added.histograms == {"iou": {"2": 2, "13": 6}, "aspect": {"-4": 8}}
     assert added.objects == Counter(ant=6, bee=2)
     assert added.matches == Counter(conv4_3=40, fc7=8)
+
+
+def test_the_ten_worst_objects_are_kept_the_worst_first():
+    objects = [PoorlyReached((7 * number % 25) / 100, f"VOC2007/{number}", "ant") for number in range(25)]
+    report = ShardReport()
+    for start in (0, 5, 20):
+        report.add_worst(objects[start : {0: 5, 5: 20, 20: 25}[start]])
+    assert [round(one.iou * 100) for one in report.worst] == list(range(10))
+    assert total([ShardReport(worst=objects[:12]), ShardReport(worst=objects[12:])]).worst == report.worst
 
 
 def test_total_of_nothing_is_zero_in_every_field():

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from ssd300.datasets.classes import ClassList
-from ssd300.datasets.sources import Source
+from ssd300.datasets.folder_source import FolderSource
 from ssd300.preprocessing.plan import Plan, Shard
 from ssd300.preprocessing.settings import PreprocessSettings
 from ssd300.preprocessing.shard_report import Reject, ShardReport
@@ -60,7 +60,7 @@ def test_garbage_behind_good_records_is_an_error(tmp_path):
 @pytest.fixture
 def job(tmp_path):
     """Two shards, three pictures each, the second with one reject; both stand."""
-    settings = PreprocessSettings(sources=(Source("train", "VOC2007", "train"),), classes=ClassList(("ant",)))
+    settings = PreprocessSettings(sources=(FolderSource("train", "VOC2007", "train"),), classes=ClassList(("ant",)))
     shards = tuple(Shard("train", i, 2, tuple((0, f"{i}{j}") for j in range(3))) for i in range(2))
     plan = Plan(settings, shards)
     (tmp_path / "reports").mkdir()
@@ -137,3 +137,23 @@ def test_a_stray_temporary_file_is_no_shard(job):
     path = folder / plan.shards[0].name
     path.rename(f"{path}.tmp-0123")
     assert standing(job) == {"train-00001"}
+
+
+def without_output(job) -> set[str]:
+    folder, plan = job
+    return set(standing_shards(plan, output=None, reports=f"{folder}/reports"))
+
+
+def test_of_a_check_the_reports_stand_without_files(job):
+    folder, plan = job
+    for shard in plan.shards:
+        (folder / shard.name).unlink()
+    assert without_output(job) == {"train-00000", "train-00001"}
+
+
+@pytest.mark.parametrize("change", [{"read": 2}, {"written": 2}, {"rejects": None}], ids=str)
+def test_a_report_of_a_check_that_does_not_add_up_does_not_stand(job, change):
+    folder, _ = job
+    path = folder / "reports/train-00000.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert without_output(job) == {"train-00001"}

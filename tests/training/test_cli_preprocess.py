@@ -40,7 +40,7 @@ def test_a_job_ends_with_0_and_a_summary(tree, output, capsys):
         ["test", "2", "2"],
         ["total", "5", "5"],
     ]
-    assert f"wrote {output} with report.json" in shown
+    assert f"wrote {output}, to look at in {output}/report.html" in shown
     assert "rejected.jsonl" not in shown
 
 

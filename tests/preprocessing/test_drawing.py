@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssd300.training.drawing import class_color, contact_sheet, draw_boxes
+from ssd300.preprocessing.drawing import class_color, contact_sheet, draw_boxes
 
 
 def test_a_box_is_drawn_where_it_is_and_the_picture_stays_as_it_was():

@@ -23,13 +23,17 @@ def draw_boxes(
     *,
     captions: Sequence[str],
     colors: Sequence[tuple[int, int, int]],
+    thickness: int | None = None,
 ) -> Image.Image:
-    """A copy of `image` with corner boxes ``[N, 4]`` (fractions of it), each in its colour with its caption."""
+    """A copy of `image` with corner boxes ``[N, 4]`` (fractions of it), each in its colour with its caption.
+
+    Lines are `thickness` pixels thick, by default what suits the picture's size.
+    """
     image = image.convert("RGB")
     draw = ImageDraw.Draw(image)
     size = max(11, round(min(image.size) / 28))
     font = ImageFont.load_default(size)
-    thickness = max(2, round(min(image.size) / 150))
+    thickness = thickness or max(2, round(min(image.size) / 150))
     # Large boxes first, so that small ones inside them stay visible.
     for i in sorted(range(len(boxes)), key=lambda n: -float(np.prod(boxes[n][2:] - boxes[n][:2]))):
         ymin, xmin, ymax, xmax = boxes[i] * np.array([image.height, image.width] * 2)
