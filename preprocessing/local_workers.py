@@ -6,6 +6,7 @@ pictures; that one is a program of its own (``python -m ssd300.preprocessing.loc
 launcher is forked.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -86,6 +87,9 @@ def _import() -> None:
     # Imported here, started in the workers: TensorFlow's threads would not survive a fork.
     with quiet_import():
         importlib.import_module("ssd300.preprocessing.beam_pipeline")
+    # What is there now stays: the workers' garbage collectors need not look at it again, nor write to its pages.
+    gc.collect()
+    gc.freeze()
 
 
 def _fork(task: Task) -> int:
