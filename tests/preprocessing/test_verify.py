@@ -66,7 +66,8 @@ def job(tmp_path):
     (tmp_path / "reports").mkdir()
     for shard, rejects in zip(shards, (0, 1), strict=True):
         write_records(tmp_path / shard.name, [100] * (3 - rejects))
-        report = ShardReport(3, 3 - rejects, [Reject("p", "a.xml", "no_area", "flat")] * rejects)
+        listed = [Reject("p", "a.xml", "no_area", "flat")] * rejects
+        report = ShardReport(3, 3 - rejects, listed, bytes=100 * (3 - rejects))
         (tmp_path / "reports" / f"{shard.key}.json").write_text(json.dumps(report.to_json()))
     return tmp_path, plan
 
@@ -130,6 +131,21 @@ def test_a_report_that_is_missing_or_damaged_does_not_stand(job, text):
     path = folder / "reports/train-00000.json"
     path.unlink() if text is None else path.write_text(text)
     assert standing(job) == {"train-00001"}
+
+
+def test_records_of_other_lengths_than_reported_do_not_stand(job):
+    folder, plan = job
+    write_records(folder / plan.shards[0].name, [100, 100, 101])
+    assert standing(job) == {"train-00001"}
+
+
+def test_files_of_other_file_systems_are_judged_by_their_length(job):
+    folder, plan = job
+    elsewhere = f"file://{folder}"
+    assert len(standing_shards(plan, output=elsewhere, reports=f"{elsewhere}/reports")) == 2
+    path = folder / plan.shards[0].name
+    path.write_bytes(path.read_bytes()[:-116])
+    assert list(standing_shards(plan, output=elsewhere, reports=f"{elsewhere}/reports")) == ["train-00001"]
 
 
 def test_a_stray_temporary_file_is_no_shard(job):
