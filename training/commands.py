@@ -83,6 +83,8 @@ def _preprocess(arguments: argparse.Namespace, ready_workers: "LocalWorkers | No
     if arguments.output is not None:
         rejects = f"; {rejected:,} rejected pictures are in rejected.jsonl" if rejected else ""
         print(f"\nwrote {arguments.output}, to look at in {arguments.output}/report.html{rejects}")
+    elif rejected:
+        print("\n--output FOLDER would hold report.html, and each rejected picture in rejected.jsonl")
 
 
 def train(arguments: argparse.Namespace) -> None:

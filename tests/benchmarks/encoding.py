@@ -14,8 +14,9 @@ from ssd300.model import box_coder  # noqa: E402
 from ssd300.model import boxes as box_ops  # noqa: E402
 from ssd300.model.default_boxes import default_boxes  # noqa: E402
 from ssd300.model.spec import PAPER  # noqa: E402
-from ssd300.preprocessing.encoding import encode_ground_truth  # noqa: E402
+from ssd300.preprocessing.encoding import encode_batch, encode_ground_truth  # noqa: E402
 
+_BATCH = 64
 DEFAULT_BOXES = default_boxes(PAPER)
 CORNERS = box_ops.to_corners(DEFAULT_BOXES)
 
@@ -46,23 +47,36 @@ def plain_python(boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return result
 
 
+def _batch(random: np.random.Generator, count: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Other objects in each picture, so that their boxes compete as they do in a dataset."""
+    centres = random.uniform(0.2, 0.8, (_BATCH * count, 2))
+    sizes = random.uniform(0.05, 0.6, (_BATCH * count, 2))
+    boxes = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1).clip(0, 1).astype(np.float32)
+    pictures = np.repeat(np.arange(_BATCH, dtype=np.int32), count)
+    return tf.constant(boxes), tf.constant(pictures), tf.constant(_BATCH)
+
+
 def main() -> None:
     """Measures 1, 3, 10 and 40 objects a picture."""
     signature = [tf.TensorSpec((None, 4), tf.float32), tf.TensorSpec((None,), tf.int32)]
     encode = tf.function(lambda boxes, labels: encode_ground_truth(boxes, labels, PAPER), input_signature=signature)
+    signature = [*signature, tf.TensorSpec((), tf.int32)]
+    together = tf.function(lambda *batch: encode_batch(*batch, PAPER), input_signature=signature)
     random = np.random.default_rng(0)
     for count in (1, 3, 10, 40):
         centres, sizes = random.uniform(0.2, 0.8, (count, 2)), random.uniform(0.05, 0.6, (count, 2))
         boxes = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1).clip(0, 1).astype(np.float32)
         labels = random.integers(1, 21, count).astype(np.int32)
         tensors = tf.constant(boxes), tf.constant(labels)
+        batch = _batch(random, count)
         report(
             f"encoding {count} objects",
             "pictures a second, one core",
             {
                 "NumPy, dense": rate(lambda b=boxes, n=labels: len([plain_numpy(b, n)])),
                 "Python loop over default boxes": rate(lambda b=boxes, n=labels: len([plain_python(b, n)]), repeats=1),
-                "ssd300 (TensorFlow, sparse)": rate(lambda t=tensors: len([encode(*t)])),
+                "ssd300, one picture": rate(lambda t=tensors: len([encode(*t)])),
+                f"ssd300, {_BATCH} pictures together": rate(lambda b=batch: (together(*b), _BATCH)[1]),
             },
         )
 
