@@ -17,6 +17,13 @@ _BATCH = 16  # pictures between two appends
 _INTERVAL = 0.5  # seconds between two looks
 
 
+def bar(name: str, total: int | None, *, unit: str = " pictures", initial: int = 0) -> tqdm:
+    """A progress bar with rate and time left, on standard error."""
+    # A log gets a line now and then, a terminal a bar that moves.
+    interval = 0.5 if sys.stderr.isatty() else 10
+    return tqdm(total=total, initial=initial, desc=name, unit=unit, mininterval=interval, file=sys.stderr)
+
+
 def ticker(folder: str) -> Callable[[int], None]:
     """A function that a worker calls with the number of pictures done; it appends a byte for each."""
     path = Path(folder) / f"{os.getpid()}-{uuid.uuid4().hex}"
@@ -44,15 +51,7 @@ class ProgressBar:
 
     def __init__(self, folder: str, *, pictures: int, done: int) -> None:
         self._folder = Path(folder)
-        self._bar = tqdm(
-            total=pictures,
-            initial=done,
-            desc="encoding",
-            unit=" pictures",
-            # A log gets a line now and then, a terminal a bar that moves.
-            mininterval=0.5 if sys.stderr.isatty() else 10,
-            file=sys.stderr,
-        )
+        self._bar = bar("encoding", pictures, initial=done)
         self._start = done
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)

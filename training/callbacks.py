@@ -8,8 +8,8 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from tqdm import tqdm
 
+from ssd300.preprocessing.progress import bar
 from ssd300.training.run_directory import RunDirectory
 from ssd300.training.settings import TrainSettings
 
@@ -112,14 +112,7 @@ class Recorder(keras.callbacks.Callback):
         self._csv.writeheader()
         self._csv.writerows(rows)
         self._summaries = tf.summary.create_file_writer(str(self._run.logs_path))
-        self._bar = tqdm(
-            total=self._settings.steps,
-            initial=self._first_step,
-            desc="training",
-            unit=" steps",
-            mininterval=0.5 if sys.stderr.isatty() else 10,
-            file=sys.stderr,
-        )
+        self._bar = bar("training", self._settings.steps, unit=" steps", initial=self._first_step)
         self._clock = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:

@@ -5,17 +5,15 @@ On two CPU cores it takes about five minutes.
 
 import json
 import shutil
-import sys
 import time
 from itertools import islice
 from pathlib import Path
-
-from tqdm import tqdm
 
 from ssd300.datasets.classes import ClassList
 from ssd300.datasets.folder_source import FolderSource
 from ssd300.datasets.shapes import CLASSES, write_shapes_tree
 from ssd300.preprocessing.job import preprocess
+from ssd300.preprocessing.progress import bar
 from ssd300.preprocessing.report import summary
 from ssd300.preprocessing.report_page import Section, write_page
 from ssd300.preprocessing.settings import PreprocessSettings
@@ -54,8 +52,8 @@ def run_demo(
 
     tree, dataset = output / "voc", output / "dataset"
     counts = dict(zip(("trainval", "test"), pictures, strict=True))
-    with tqdm(total=sum(pictures), desc="drawing", unit=" pictures", file=sys.stderr) as bar:
-        write_shapes_tree(tree, counts, seed=seed, tick=bar.update)
+    with bar("drawing", sum(pictures)) as drawn:
+        write_shapes_tree(tree, counts, seed=seed, tick=drawn.update)
     clock.lap("drawing the pictures")
 
     sources = (FolderSource("train", str(tree), "trainval"), FolderSource("test", str(tree), "test"))

@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from ssd300.model.ssd300 import SSD300
 from ssd300.preprocessing.identity import read_identity
+from ssd300.preprocessing.progress import bar
 from ssd300.training.average_precision import (
     DEFINITIONS,
     ClassResult,
@@ -79,8 +78,9 @@ def evaluate(run: RunDirectory, dataset: str, split: str, output: Path, *, batch
     evaluator = DetectionEvaluator(model.num_classes)
     start = time.perf_counter()
     pictures = detections_on(model, dataset, split, batch_size=batch_size)
-    progress = {"desc": "evaluating", "unit": " pictures", "mininterval": 0.5 if sys.stderr.isatty() else 10}
-    for picture in tqdm(pictures, total=sizes.get(split), file=sys.stderr, **progress):
+    progress = bar("evaluating", sizes.get(split))
+    for picture in pictures:
+        progress.update()
         evaluator.add(
             picture.boxes,
             picture.scores,
@@ -89,6 +89,7 @@ def evaluate(run: RunDirectory, dataset: str, split: str, output: Path, *, batch
             true_labels=picture.true_labels,
             difficult=picture.difficult,
         )
+    progress.close()
     seconds = time.perf_counter() - start
     results = evaluator.results()
     means = {name: mean_average_precision(results, definition=name) for name in DEFINITIONS}

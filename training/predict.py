@@ -2,7 +2,6 @@
 
 import io
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from glob import glob
 from itertools import islice
@@ -12,12 +11,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from PIL import Image
-from tqdm import tqdm
 
 from ssd300.datasets.faults import RejectedError
 from ssd300.datasets.folder_source import PICTURE_SUFFIXES
 from ssd300.preprocessing.drawing import class_color, draw_boxes
 from ssd300.preprocessing.picture import Picture, check_picture
+from ssd300.preprocessing.progress import bar
 from ssd300.training.detector import make_detector
 from ssd300.training.reader import decode
 from ssd300.training.run_directory import RunDirectory
@@ -67,7 +66,7 @@ def predict(
     unreadable: dict[str, str] = {}
     names = _output_names(pictures)
     readable = _readable(pictures, unreadable)
-    bar = tqdm(total=len(pictures), desc="predicting", unit=" pictures", file=sys.stderr)
+    progress = bar("predicting", len(pictures))
     while batch := list(islice(readable, batch_size)):
         pixels = tf.stack([decode(picture.jpeg) for _, picture in batch])
         boxes, scores, labels, _ = (array.numpy() for array in detector(pixels))
@@ -91,8 +90,8 @@ def predict(
             with Image.open(io.BytesIO(picture.jpeg)) as image:
                 annotated = draw_boxes(image, found[0], captions=captions, colors=colors)
             annotated.save(output / names[number], quality=92)
-        bar.update(len(batch))
-    bar.close()
+        progress.update(len(batch))
+    progress.close()
     (output / "detections.json").write_text(json.dumps(detections, indent=1), encoding="utf-8")
     return {"pictures": len(pictures) - len(unreadable), "detections": len(detections), "unreadable": unreadable}
 
