@@ -22,21 +22,21 @@ class EncodeShard(beam.DoFn):
     """Encodes the shard at a place into its file; gives its key and number of records, and Beam's counters.
 
     Args:
-        settings: the job's, as text.
+        settings: the job's. Read once for all shards of a worker: a TFDS source has a dataset to open.
         output: folder of the dataset; None to check the pictures and write no record.
         reports: folder of the shards' reports.
         progress: folder of the progress files, None on other machines than the launcher's.
     """
 
-    def __init__(self, settings: str, output: str | None, reports: str, progress: str | None) -> None:
+    def __init__(self, settings: PreprocessSettings, output: str | None, reports: str, progress: str | None) -> None:
         super().__init__()
         self._settings, self._output, self._reports, self._progress = settings, output, reports, progress
 
     def process(self, place: Place) -> Iterator[tuple[str, int]]:
         """Encodes the shard at `place`."""
-        shard, settings = read_shard(place), PreprocessSettings.from_json(self._settings)
+        shard = read_shard(place)
         tick = None if self._progress is None else ticker(self._progress)
-        report = encode_shard(shard, settings, output=self._output, reports=self._reports, tick=tick)
+        report = encode_shard(shard, self._settings, output=self._output, reports=self._reports, tick=tick)
         for name in ("read", "written"):
             beam.metrics.Metrics.counter(_NAMESPACE, name).inc(getattr(report, name))
         for reject in report.rejects:
@@ -93,6 +93,6 @@ def run_pipeline(
         | "List" >> beam.Create([shards], reshuffle=False)
         | "Places" >> beam.FlatMap(places_in)
         | "Spread" >> beam.Reshuffle()
-        | "EncodeShard" >> beam.ParDo(EncodeShard(settings.to_json(), output, reports, progress))
+        | "EncodeShard" >> beam.ParDo(EncodeShard(settings, output, reports, progress))
     )
     pipeline.run().wait_until_finish()

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -87,6 +88,10 @@ class Plan:
 
     def digest(self) -> str:
         """SHA-256 of the plan: two jobs with the same digest write the same records from the same files."""
+        return self._digest
+
+    @cached_property  # seconds for a million names, and a job asks for it three times
+    def _digest(self) -> str:
         made_by = f"record {VERSION}, code {importlib.metadata.version('ssd300')}\n{self.settings.to_json()}\n"
         digest = hashlib.sha256(made_by.encode())
         for shard in self.shards:

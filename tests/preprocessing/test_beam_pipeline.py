@@ -129,7 +129,7 @@ def test_beams_counters_and_elements_tell_the_same_as_the_reports(job):
     _ = (
         pipeline
         | beam.Create(places_in(listed(folder, shards)))
-        | beam.ParDo(EncodeShard(settings.to_json(), str(folder / "out"), str(folder / "reports"), None))
+        | beam.ParDo(EncodeShard(settings, str(folder / "out"), str(folder / "reports"), None))
         | beam.Map(lambda element: f"{element[0]} {element[1]}")
         | beam.io.WriteToText(str(folder / "elements"), shard_name_template="", append_trailing_newlines=True)
     )
