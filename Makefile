@@ -36,6 +36,7 @@ flink: $(STAMP)
 	$(BIN)/python tests/flink/fetch.py .flink
 
 benchmarks: $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable '.[benchmarks]'
 	for file in tests/benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 clean:

@@ -16,48 +16,54 @@ _NONE = -1
 
 
 def match_batch(
-    boxes: tf.Tensor, pictures: tf.Tensor, count: tf.Tensor, corners: tf.Tensor, spec: Spec
-) -> tuple[tf.Tensor, tf.Tensor]:
+    boxes: tf.Tensor, pictures: tf.Tensor, corners: tf.Tensor, spec: Spec
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Matches the objects of each picture with its default boxes.
 
     Args:
         boxes: corner boxes of all objects, float32 ``[N, 4]``.
         pictures: the picture of each object, int32 ``[N]``, rising.
-        count: number of pictures, int32.
         corners: the default boxes as corner boxes, float32 ``[A, 4]``.
         spec: of the default boxes; its `matching` and `match_iou`.
 
     Returns:
-        The object that each default box of each picture matches, int32 ``[B, A]``, a number in the batch, -1 for none;
-        and the highest IoU that each object has with any default box, float32 ``[N]``, exact where it is at least
-        `match_iou` and, for bipartite matching, everywhere.
+        The matched default boxes, rising, int32 ``[M]``: the picture's number times 8732 plus the default box's; the
+        object that each matches, a number in the batch, int32 ``[M]``; and the highest IoU that each object has with
+        any default box, float32 ``[N]``, exact where it is at least `match_iou` and, for bipartite matching,
+        everywhere.
     """
     objects, places = candidate_pairs(boxes, spec)  # [P] each
     overlaps = box_ops.paired_iou(tf.gather(boxes, objects), tf.gather(corners, places))
     highest = tf.maximum(tf.math.unsorted_segment_max(overlaps, objects, tf.shape(boxes)[0]), 0)
-    slots = tf.gather(pictures, objects) * spec.boxes + places  # default boxes of the batch
     reached = tf.where(overlaps >= spec.match_iou)[:, 0]
-    bipartite = spec.matching == "bipartite"
-    strength = tf.gather(overlaps, reached) if bipartite else tf.ones_like(reached, tf.float32)
-    strongest = tf.math.unsorted_segment_max(
-        _rank(strength, tf.gather(objects, reached)), tf.gather(slots, reached), count * spec.boxes
-    )
-    matches = tf.where(strongest > 0, _decode(strongest), _NONE)  # [B * A]
-    if not bipartite:
-        return tf.reshape(matches, [-1, spec.boxes]), highest
+    takers = tf.gather(objects, reached)
+    slots = tf.gather(pictures, takers) * spec.boxes + tf.gather(places, reached)
+    if spec.matching != "bipartite":
+        return *_strongest(slots, _rank(tf.ones_like(slots, tf.float32), takers)), highest
 
     best, unsure = _best_default_boxes(overlaps, objects, places, pictures, spec)  # [N], [N]
-    takers = tf.cast(tf.where(best >= 0), tf.int32)[:, 0]
-    taken = tf.gather(pictures, takers) * spec.boxes + tf.gather(best, takers)
-    matches = tf.tensor_scatter_nd_update(matches, taken[:, None], takers)
-    matches = tf.reshape(matches, [-1, spec.boxes])
+    forced = tf.cast(tf.where(best >= 0), tf.int32)[:, 0]
+    forced_slots = tf.gather(pictures, forced) * spec.boxes + tf.gather(best, forced)
+    ranks = _rank(tf.gather(overlaps, reached), takers)
+    # Twice the highest IoU: nobody else gets the best default box of an object.
+    forced_ranks = _rank(tf.fill(tf.shape(forced), 2.0), forced)
+    matched = _strongest(tf.concat([slots, forced_slots], axis=0), tf.concat([ranks, forced_ranks], axis=0))
     again = tf.unique(tf.boolean_mask(pictures, unsure))[0]
-    matches = tf.cond(
+    matched = tf.cond(
         tf.size(again) > 0,
-        lambda: _match_again(matches, again, boxes, pictures, corners, spec),
-        lambda: matches,
+        lambda: _match_again(*matched, again, boxes, pictures, corners, spec),
+        lambda: matched,
     )
-    return matches, highest
+    return *matched, highest
+
+
+def _strongest(slots: tf.Tensor, ranks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The slots without repetitions, rising, and of each the number in its highest rank."""
+    # Not by an array of all default boxes of the batch, which are hundreds of thousands.
+    found, groups = tf.unique(slots)
+    highest = tf.math.unsorted_segment_max(ranks, groups, tf.size(found))
+    order = tf.argsort(found)
+    return tf.gather(found, order), tf.gather(_decode(highest), order)
 
 
 def _rank(strength: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
@@ -111,9 +117,15 @@ def _best_default_boxes(
 
 
 def _match_again(
-    matches: tf.Tensor, again: tf.Tensor, boxes: tf.Tensor, pictures: tf.Tensor, corners: tf.Tensor, spec: Spec
-) -> tf.Tensor:
-    """`matches` with the rows of the pictures `again` computed on their whole IoU matrices."""
+    slots: tf.Tensor,
+    objects: tf.Tensor,
+    again: tf.Tensor,
+    boxes: tf.Tensor,
+    pictures: tf.Tensor,
+    corners: tf.Tensor,
+    spec: Spec,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The matches with those of the pictures `again` computed on their whole IoU matrices."""
 
     def one(picture: tf.Tensor) -> tf.Tensor:
         members = tf.cast(tf.where(pictures == picture), tf.int32)[:, 0]
@@ -121,4 +133,10 @@ def _match_again(
         return tf.where(matched >= 0, tf.gather(members, tf.maximum(matched, 0)), _NONE)
 
     rows = tf.map_fn(one, again, fn_output_signature=tf.TensorSpec([spec.boxes], tf.int32))
-    return tf.tensor_scatter_nd_update(matches, again[:, None], rows)
+    places = tf.cast(tf.where(rows >= 0), tf.int32)  # [K, 2]
+    anew = tf.gather(again, places[:, 0]) * spec.boxes + places[:, 1]
+    kept = tf.reduce_all((slots // spec.boxes)[:, None] != again[None], axis=1)
+    slots = tf.concat([tf.boolean_mask(slots, kept), anew], axis=0)
+    objects = tf.concat([tf.boolean_mask(objects, kept), tf.gather_nd(rows, places)], axis=0)
+    order = tf.argsort(slots)
+    return tf.gather(slots, order), tf.gather(objects, order)

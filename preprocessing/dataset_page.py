@@ -16,7 +16,7 @@ from ssd300.model import boxes as box_ops
 from ssd300.model.default_boxes import default_boxes
 from ssd300.model.spec import Spec
 from ssd300.preprocessing.dataset_plots import plot_classes, plot_fit
-from ssd300.preprocessing.drawing import GROUND_TRUTH, contact_sheet, draw_boxes
+from ssd300.preprocessing.drawing import contact_sheet, draw_objects
 from ssd300.preprocessing.encode_shard import checked_pictures, encode_pictures
 from ssd300.preprocessing.plan import Plan
 from ssd300.preprocessing.report import summary
@@ -24,7 +24,6 @@ from ssd300.preprocessing.report_page import Section, Table, page
 from ssd300.preprocessing.shard_report import Reject, ShardReport
 
 _SAMPLES, _SAMPLES_A_ROW = 12, 4
-_MATCHED = (220, 30, 30)
 _EXAMPLES = 5  # rejected pictures listed for each fault
 
 
@@ -128,6 +127,4 @@ def _drawn(record: Record, spec: Spec, classes: ClassList) -> Image.Image:
     image: Image.Image = Image.open(io.BytesIO(record.image))
     image.thumbnail((560, 480))  # large pictures would hide the lines
     matched = box_ops.to_corners(default_boxes(spec)[record.targets[0]])
-    image = draw_boxes(image, matched, captions=[""] * len(matched), colors=[_MATCHED] * len(matched), thickness=1)
-    names = [classes.names[label - 1] for label in record.labels]
-    return draw_boxes(image, record.boxes, captions=names, colors=[GROUND_TRUTH] * len(names))
+    return draw_objects(image, record.boxes, [classes.names[label - 1] for label in record.labels], matched=matched)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-GROUND_TRUTH, DIFFICULT = (40, 200, 60), (240, 170, 0)
+GROUND_TRUTH, DIFFICULT, MATCHED = (40, 200, 60), (240, 170, 0), (220, 30, 30)
 
 
 def class_color(label: int) -> tuple[int, int, int]:
@@ -46,6 +46,13 @@ def draw_boxes(
             draw.rectangle((x, y, x + right + 4, y + bottom + 4), fill=colors[i])
             draw.text((x + 2, y + 2), captions[i], fill=_readable_on(colors[i]), font=font)
     return image
+
+
+def draw_objects(image: Image.Image, boxes: np.ndarray, captions: Sequence[str], *, matched: np.ndarray) -> Image.Image:
+    """A copy of `image` with ground truth in green over thin red default boxes, all corner boxes in fractions."""
+    count = len(matched)
+    image = draw_boxes(image, matched, captions=[""] * count, colors=[MATCHED] * count, thickness=1)
+    return draw_boxes(image, boxes, captions=captions, colors=[GROUND_TRUTH] * len(captions))
 
 
 def _readable_on(color: tuple[int, int, int]) -> tuple[int, int, int]:

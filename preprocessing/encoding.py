@@ -62,7 +62,7 @@ class BatchTargets(NamedTuple):
 
 # AutoGraph would parse the source of all this again, which takes a second, to find no Python control flow.
 @tf.autograph.experimental.do_not_convert
-def encode_batch(boxes: Any, pictures: Any, count: Any, spec: Spec = PAPER) -> BatchTargets:
+def encode_batch(boxes: Any, pictures: Any, spec: Spec = PAPER) -> BatchTargets:
     """Encodes the objects of several pictures at once, each picture by itself.
 
     Works eagerly on arrays and inside graphs on tensors of unknown length.
@@ -70,16 +70,13 @@ def encode_batch(boxes: Any, pictures: Any, count: Any, spec: Spec = PAPER) -> B
     Args:
         boxes: corner boxes of all objects, float32 ``[N, 4]`` in [0, 1], of positive area; N may be 0.
         pictures: the picture of each object, from 0, rising, integers ``[N]``.
-        count: number of pictures; some may have no object.
         spec: default boxes, matching and coder.
     """
     boxes = tf.reshape(tf.cast(boxes, tf.float32), [-1, 4])
     pictures = tf.reshape(tf.cast(pictures, tf.int32), [-1])
     centres, corners = _default_box_arrays(spec)
-    matches, highest = match_batch(boxes, pictures, tf.cast(count, tf.int32), tf.constant(corners), spec)  # [B, A]
-    places = tf.cast(tf.where(matches >= 0), tf.int32)  # [M, 2] of pictures and default boxes
-    objects = tf.gather_nd(matches, places)
-    indices = places[:, 1]
+    slots, objects, highest = match_batch(boxes, pictures, tf.constant(corners), spec)
+    indices = slots % spec.boxes
     # The logarithm of a whole vector register differs in the last bit from that of a single number. Filled up, all are
     # in registers, and a picture's offsets do not depend on which others are in the batch.
     fill = [[0, -tf.size(objects) % _REGISTER]]
@@ -88,7 +85,7 @@ def encode_batch(boxes: Any, pictures: Any, count: Any, spec: Spec = PAPER) -> B
         tf.gather(tf.constant(centres), tf.pad(indices, fill)),
         variances=spec.variances,
     )[: tf.size(objects)]
-    return BatchTargets(places[:, 0], objects, indices, offsets, highest)
+    return BatchTargets(slots // spec.boxes, objects, indices, offsets, highest)
 
 
 def encode_ground_truth(boxes: Any, labels: Any, spec: Spec = PAPER) -> SparseTargets:
@@ -100,7 +97,7 @@ def encode_ground_truth(boxes: Any, labels: Any, spec: Spec = PAPER) -> SparseTa
         spec: default boxes, matching and coder.
     """
     labels = tf.reshape(tf.cast(labels, tf.int32), [-1])
-    encoded = encode_batch(boxes, tf.zeros_like(labels), 1, spec)
+    encoded = encode_batch(boxes, tf.zeros_like(labels), spec)
     return SparseTargets(encoded.indices, tf.gather(labels, encoded.objects), encoded.offsets)
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import tensorflow as tf
@@ -47,6 +47,11 @@ class Identity:
     def preset(self) -> str:
         """Name of the preset."""
         return self.fields["preset"]
+
+    @property
+    def copies(self) -> dict[str, int]:
+        """How many augmented copies each picture has, by split; splits without any are left out."""
+        return self.fields["copies"]
 
     def to_json(self) -> str:
         """As text, for ``identity.json``."""
@@ -98,6 +103,8 @@ def identity_of(plan: Plan) -> Identity:
             "min_size": settings.min_size,
             "drop_empty": settings.drop_empty,
             "seed": settings.seed,
+            "copies": {split: settings.copies for split in plan.splits if settings.copies_of(split)},
+            "copy_augmentation": asdict(settings.copy_augmentation) if settings.copies else None,
             "verify": settings.verify,
             "record_version": VERSION,
             "code_version": importlib.metadata.version("ssd300"),

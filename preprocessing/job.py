@@ -200,15 +200,21 @@ def _write_tfds_metadata(plan: Plan, shards: dict[str, ShardReport], output: str
     template = tfds.core.ShardedFileTemplate(
         data_dir=output, dataset_name=record.DATASET_NAME, filetype_suffix="tfrecord"
     )
-    infos = [
-        tfds.core.SplitInfo(
-            name=split,
-            shard_lengths=[shards[shard.key].written for shard in plan.of_split(split)],
-            num_bytes=sum(shards[shard.key].bytes for shard in plan.of_split(split)),
-            filename_template=template.replace(split=split),
-        )
-        for split in plan.splits
-    ]
+    infos = []
+    for split in plan.splits:
+        reports = [shards[shard.key] for shard in plan.of_split(split)]
+        sizes = {split: [report.bytes for report in reports]}
+        for number in range(plan.settings.copies_of(split)):
+            sizes[record.copy_split(split, number + 1)] = [report.copy_bytes[number] for report in reports]
+        infos += [
+            tfds.core.SplitInfo(
+                name=name,
+                shard_lengths=[report.written for report in reports],
+                num_bytes=sum(size),
+                filename_template=template.replace(split=name),
+            )
+            for name, size in sizes.items()
+        ]
     names = ", ".join(dict.fromkeys(plan.settings.tree_name(source) for source in plan.settings.sources))
     tfds.folder_dataset.write_metadata(
         data_dir=output,

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ssd300.datasets.record import DATASET_NAME, VERSION
+from ssd300.datasets.record import VERSION, copy_split, shard_name
 from ssd300.preprocessing.settings import PreprocessSettings
 
 # Enough shards to interleave and to share among a few workers, even for a small split.
@@ -40,7 +40,11 @@ class Shard:
     @property
     def name(self) -> str:
         """Name of its file, as TFDS expects it."""
-        return f"{DATASET_NAME}-{self.split}.tfrecord-{self.index:05d}-of-{self.count:05d}"
+        return shard_name(self.split, self.index, self.count)
+
+    def copy_name(self, number: int) -> str:
+        """Name of the file of an augmented copy, counted from 1."""
+        return shard_name(copy_split(self.split, number), self.index, self.count)
 
     @property
     def key(self) -> str:

@@ -41,6 +41,12 @@ def _account(report: ShardReport, plan: Plan) -> dict[str, Any]:
         "worst_reached": [asdict(one) for one in report.worst],
         "histograms": {name: dict(sorted(c.items(), key=_bin)) for name, c in sorted(report.histograms.items())},
         "bytes": report.bytes,
+        "copies": {
+            "number": len(report.copy_bytes),
+            "objects": report.copy_objects,
+            "matches": report.copy_matches,
+            "bytes": sum(report.copy_bytes),
+        },
     }
 
 
@@ -78,6 +84,14 @@ def summary(report: dict[str, Any]) -> str:
             f"{name:<14}{part['read']:>10,}{part['written']:>10,}{part['rejected']:>10,}{objects:>10,}{matches:>10,}"
             f"{part['bytes'] / 1e6:>10.1f}"
         )
+    for name, part in report["splits"].items():
+        copies = part["copies"]
+        if copies["number"]:
+            label = f"{name}, {copies['number']} {'copy' if copies['number'] == 1 else 'copies'}"
+            lines.append(
+                f"{label:<24}{part['written'] * copies['number']:>10,}{copies['objects']:>20,}{copies['matches']:>10,}"
+                f"{copies['bytes'] / 1e6:>10.1f}"
+            )
     whole = report["total"]
     lines += ["", "objects by class:  " + _counts(whole["objects"])]
     lines += ["matches by stage:  " + _counts(whole["matches"])]

@@ -7,8 +7,10 @@ from functools import cached_property
 
 from ssd300.datasets.annotation import CONVENTIONS, Convention
 from ssd300.datasets.classes import ClassList
+from ssd300.datasets.record import copy_split
 from ssd300.datasets.sources import Source, source_from, tree_names
 from ssd300.model.spec import Spec, spec_named
+from ssd300.preprocessing.augmentation import PAPER, Augmentation
 from ssd300.preprocessing.picture import Verify
 
 
@@ -24,8 +26,11 @@ class PreprocessSettings:
         verify: how far pictures are checked, ``decode`` or ``header``.
         min_size: objects whose width or height is less, in pixels of their picture, are left out.
         drop_empty: whether pictures without an object are left out.
-        seed: of the shuffle that orders the records.
+        seed: of the shuffle that orders the records, and of the augmented copies.
         shard_size: most pictures of a shard.
+        copies: augmented copies of each picture, expanded and cropped.
+        copied_splits: splits whose pictures have them.
+        augment: changes to the paper's expansion and crop, as `Augmentation.changed` takes them.
     """
 
     sources: tuple[Source, ...]
@@ -37,6 +42,9 @@ class PreprocessSettings:
     drop_empty: bool = False
     seed: int = 0
     shard_size: int = 512
+    copies: int = 0
+    copied_splits: tuple[str, ...] = ("train",)
+    augment: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.sources:
@@ -54,6 +62,35 @@ class PreprocessSettings:
             raise ValueError(f"min_size is a number of pixels, 0 or more, got {self.min_size}")
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, got {self.seed}")
+        self._check_copies()
+
+    def _check_copies(self) -> None:
+        if not 0 <= self.copies <= 1000:
+            raise ValueError(f"copies must be between 0 and 1,000, got {self.copies}")
+        geometry = self.copy_augmentation
+        if geometry.without_geometry() != PAPER.without_geometry():
+            raise ValueError(f"copies are expanded and cropped, nothing else can be changed; got {self.augment}")
+        if not self.copies:
+            return
+        splits = {source.split for source in self.sources}
+        missing = set(self.copied_splits) - splits
+        if missing or not self.copied_splits:
+            raise ValueError(
+                f"copies are wanted of split {', '.join(sorted(missing)) or 'none'}, there are: "
+                f"{', '.join(sorted(splits))}"
+            )
+        taken = {copy_split(split, n + 1) for split in self.copied_splits for n in range(self.copies)} & splits
+        if taken:
+            raise ValueError(f"split {', '.join(sorted(taken))} has the name of an augmented copy")
+
+    @property
+    def copy_augmentation(self) -> Augmentation:
+        """The expansion and crop of the copies."""
+        return PAPER.changed(self.augment)
+
+    def copies_of(self, split: str) -> int:
+        """Number of augmented copies of each picture of a split."""
+        return self.copies if split in self.copied_splits else 0
 
     @cached_property
     def _tree_names(self) -> dict[str, str]:
@@ -84,4 +121,5 @@ class PreprocessSettings:
         given = json.loads(text)
         given["sources"] = tuple(source_from(fields) for fields in given["sources"])
         given["classes"] = ClassList(tuple(given["classes"]))
+        given |= {name: tuple(given[name]) for name in ("copied_splits", "augment")}
         return cls(**given)

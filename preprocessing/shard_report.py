@@ -4,9 +4,14 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 _WORST = 10
+_SUMS = (
+    *("read", "written", "difficult", "negatives", "unmatched", "unreached", "bytes"),
+    *("copy_objects", "copy_matches"),
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,9 @@ class ShardReport:
         worst: the worst of them, the worst first.
         histograms: counts by bin, as `ssd300.preprocessing.object_statistics` has them.
         bytes: size of the records.
+        copy_bytes: size of the records of each augmented copy; each has as many records as are `written`.
+        copy_objects: number of objects in all copies.
+        copy_matches: matched default boxes of all copies.
     """
 
     read: int = 0
@@ -61,6 +69,9 @@ class ShardReport:
     worst: list[PoorlyReached] = field(default_factory=list)
     histograms: dict[str, Counter[str]] = field(default_factory=dict)
     bytes: int = 0
+    copy_bytes: list[int] = field(default_factory=list)
+    copy_objects: int = 0
+    copy_matches: int = 0
 
     def add_worst(self, found: Iterable[PoorlyReached]) -> None:
         """Adds objects and keeps the worst ten."""
@@ -100,6 +111,7 @@ def total(reports: Iterable[ShardReport]) -> ShardReport:
         result.rejects += report.rejects
         for name in ("findings", "objects", "matches"):
             getattr(result, name).update(getattr(report, name))
-        for name in ("read", "written", "difficult", "negatives", "unmatched", "unreached", "bytes"):
+        result.copy_bytes = [sum(pair) for pair in zip_longest(result.copy_bytes, report.copy_bytes, fillvalue=0)]
+        for name in _SUMS:
             setattr(result, name, getattr(result, name) + getattr(report, name))
     return result

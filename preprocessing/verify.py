@@ -47,28 +47,32 @@ def standing_shards(plan: Plan, *, output: str | None, reports: str) -> dict[str
     """
 
     def verified(shard: Shard) -> ShardReport | None:
-        path = None if output is None else f"{output}/{shard.name}"
-        return _verified_report(shard, path, f"{reports}/{shard.key}.json")
+        names = [] if output is None else [shard.name, *map(shard.copy_name, range(1, copies(shard) + 1))]
+        return _verified_report(shard, [f"{output}/{name}" for name in names], f"{reports}/{shard.key}.json")
+
+    def copies(shard: Shard) -> int:
+        return plan.settings.copies_of(shard.split)
 
     with ThreadPoolExecutor(_THREADS) as pool:
         found = zip(plan.shards, pool.map(verified, plan.shards), strict=True)
         return {shard.key: report for shard, report in found if report is not None}
 
 
-def _verified_report(shard: Shard, path: str | None, report_path: str) -> ShardReport | None:
+def _verified_report(shard: Shard, paths: list[str], report_path: str) -> ShardReport | None:
     try:
         with tf.io.gfile.GFile(report_path, "rb") as file:
             report = ShardReport.from_json(json.loads(file.read()))
-        whole = path is None or _has_records(path, report)
+        sizes = [report.bytes, *report.copy_bytes][: len(paths)]
+        whole = all(_has_records(path, report.written, size) for path, size in zip(paths, sizes, strict=True))
     except (OSError, ValueError, KeyError, TypeError, tf.errors.OpError):
         return None
     accounted = report.read == len(shard.pictures) == report.written + len(report.rejects)
     return report if accounted and whole else None
 
 
-def _has_records(path: str, report: ShardReport) -> bool:
+def _has_records(path: str, records: int, size: int) -> bool:
     """Whether a file holds what its report says: by its length and, where reading is cheap, by counting."""
-    if tf.io.gfile.stat(path).length != report.bytes + report.written * (_HEADER + _FOOTER):
+    if tf.io.gfile.stat(path).length != size + records * (_HEADER + _FOOTER):
         return False
     # A look at each record of an object store would be a request each.
-    return "://" in path or count_records(path) == report.written
+    return "://" in path or count_records(path) == records

@@ -24,6 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name, add, summary in (
         ("demo", _add_demo, "draw shapes, encode, train, evaluate and report, in a few minutes"),
         ("preprocess", _add_preprocess, "encode annotated pictures into a TFDS dataset, by a Beam job"),
+        ("inspect", _add_inspect, "draw what the reader makes of a dataset, and measure how fast it is"),
         ("train", _add_train, "train on an encoded dataset"),
         ("evaluate", _add_evaluate, "compute VOC average precision"),
         ("predict", _add_predict, "detect objects on pictures"),
@@ -68,12 +69,20 @@ def _add_preprocess(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--drop-empty", action="store_true", help="leave out pictures without an object")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the records (default: 0)")
     parser.add_argument("--shard-size", type=int, default=512, help="most pictures of a file (default: 512)")
+    parser.add_argument(
+        "--copies", type=int, default=0, help="augmented copies of each picture, expanded and cropped (default: 0)"
+    )
+    parser.add_argument(
+        "--copies-of", action="append", metavar="SPLIT", help="split that has copies; repeatable (default: train)"
+    )
+    _add_augment(parser)
     parser.add_argument("--workers", type=int, help="processes on this machine (default: cores, fewer for small jobs)")
     parser.add_argument(
         "--max-rejected", type=float, default=0.01, help="share of rejected pictures that fails the job (default: .01)"
     )
 
 
+_AUGMENTATION = "paper (default), light (mirror and photometric distortion), none, or copies: light on augmented copies"
 # Every option of `train` but the folders is a field of `TrainSettings`; absent ones keep its defaults.
 _TRAIN_OPTIONS: tuple[tuple[str, Callable[[str], Any], str], ...] = (
     ("split", str, "split to train on (default: train)"),
@@ -89,7 +98,8 @@ _TRAIN_OPTIONS: tuple[tuple[str, Callable[[str], Any], str], ...] = (
     ("warmup-steps", int, "steps over which the rate rises from 0 (default: 0)"),
     ("schedule", str, "step (default: a tenth at 2/3 and 5/6 of the steps), cosine or constant"),
     ("weight-decay", float, "coupled, of kernels alone (default: .0005)"),
-    ("augmentation", str, "light (default: mirror and photometric distortion) or none"),
+    ("augmentation", str, _AUGMENTATION),
+    ("data-service", str, "address of a tf.data service whose workers read and augment, such as grpc://host:5000"),
     ("precision", str, "float32 (default), mixed_float16 or mixed_bfloat16"),
     ("seed", int, "of weights, order and augmentation (default: 0)"),
     ("checkpoint-steps", int, "steps between checkpoints (default: once an epoch)"),
@@ -106,8 +116,34 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     )
     for name, kind, text in _TRAIN_OPTIONS:
         parser.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help=text)
+    _add_augment(parser)
     parser.add_argument(
         "--jit-compile", action="store_true", default=argparse.SUPPRESS, help="compile the step with XLA (for GPUs)"
+    )
+
+
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=commands.inspect)
+    parser.add_argument("dataset", help="folder of an encoded dataset")
+    parser.add_argument("--split", default="train", help="split to read (default: train)")
+    parser.add_argument("--output", default="inspection.jpg", help="the contact sheet (default: %(default)s)")
+    parser.add_argument("--pictures", type=int, default=6, help="rows of the sheet (default: 6)")
+    parser.add_argument("--augmentation", default="paper", help=_AUGMENTATION)
+    _add_augment(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of pictures and augmentation (default: 0)")
+    parser.add_argument("--batch-size", type=int, default=32, help="pictures a batch, for the rates (default: 32)")
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, help="to measure each stage for; 0 draws the sheet alone (default: 3)"
+    )
+
+
+def _add_augment(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--augment",
+        action="append",
+        default=argparse.SUPPRESS,
+        metavar="NAME=VALUE",
+        help="change a step of the augmentation, such as hue=18, contrast=.8,1.2 or expand=off; repeatable",
     )
 
 

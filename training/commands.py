@@ -65,6 +65,9 @@ def _preprocess(arguments: argparse.Namespace, ready_workers: "LocalWorkers | No
         drop_empty=arguments.drop_empty,
         seed=arguments.seed,
         shard_size=arguments.shard_size,
+        copies=arguments.copies,
+        copied_splits=tuple(arguments.copies_of or ("train",)),
+        augment=tuple(getattr(arguments, "augment", ())),
     )
     try:
         report = (check if arguments.check else preprocess)(
@@ -87,6 +90,38 @@ def _preprocess(arguments: argparse.Namespace, ready_workers: "LocalWorkers | No
         print("\n--output FOLDER would hold report.html, and each rejected picture in rejected.jsonl")
 
 
+def inspect(arguments: argparse.Namespace) -> None:
+    """``ssd300 inspect``."""
+    if arguments.pictures < 1 or arguments.batch_size < 1 or arguments.seconds < 0:
+        raise ValueError("--pictures and --batch-size must be at least 1, --seconds not negative")
+    import_tensorflow()
+    from ssd300.training.inspection import write_inspection_sheet
+    from ssd300.training.settings import named_augmentation
+    from ssd300.training.stage_rates import stage_rates, table
+
+    augmentation, copies = named_augmentation(arguments.augmentation, getattr(arguments, "augment", ()))
+    write_inspection_sheet(
+        arguments.dataset,
+        arguments.split,
+        Path(arguments.output),
+        augmentation=augmentation,
+        copies=copies,
+        pictures=arguments.pictures,
+        seed=arguments.seed,
+    )
+    print(f"wrote {arguments.output}; green: objects, red: matched default boxes")
+    if arguments.seconds:
+        rates = stage_rates(
+            arguments.dataset,
+            arguments.split,
+            augmentation=augmentation,
+            copies=copies,
+            batch_size=arguments.batch_size,
+            seconds=arguments.seconds,
+        )
+        print(f"\n{table(rates)}")
+
+
 def train(arguments: argparse.Namespace) -> None:
     """``ssd300 train``."""
     given = {
@@ -96,6 +131,8 @@ def train(arguments: argparse.Namespace) -> None:
     }
     if arguments.dataset:
         given["dataset"] = arguments.dataset
+    if "augment" in given:
+        given["augment"] = tuple(given["augment"])
     import_tensorflow()
     from ssd300.training.run_directory import RunDirectory
     from ssd300.training.settings import TrainSettings
@@ -103,7 +140,8 @@ def train(arguments: argparse.Namespace) -> None:
 
     if arguments.resume:
         stored = vars(RunDirectory(arguments.output).read_config().settings)
-        changed = [f"--{name}" for name, value in given.items() if name != "steps" and stored[name] != value]
+        may_change = ("steps", "data_service")
+        changed = [f"--{name}" for name, value in given.items() if name not in may_change and stored[name] != value]
         if changed:
             raise ValueError(
                 f"{', '.join(changed).replace('_', '-')} differ from the run in {arguments.output}; "

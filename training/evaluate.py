@@ -21,8 +21,9 @@ from ssd300.training.average_precision import (
 )
 from ssd300.training.detector import make_detector
 from ssd300.training.plots import plot_precision_recall
-from ssd300.training.reader import evaluation_batches, split_sizes
+from ssd300.training.reader import evaluation_batches
 from ssd300.training.run_directory import RunDirectory
+from ssd300.training.split_files import split_sizes
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from ssd300.datasets.folder_source import PICTURE_SUFFIXES
 from ssd300.preprocessing.drawing import class_color, draw_boxes
 from ssd300.preprocessing.picture import Picture, check_picture
 from ssd300.preprocessing.progress import bar
+from ssd300.preprocessing.render import decode
 from ssd300.training.detector import make_detector
-from ssd300.training.reader import decode
 from ssd300.training.run_directory import RunDirectory
 
 

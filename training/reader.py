@@ -1,110 +1,117 @@
-"""Reading an encoded dataset with `tf.data`: shards interleaved, shuffled, decoded, flipped, distorted, batched."""
+"""Reading an encoded dataset with `tf.data`: batches for training, for the validation loss and for evaluation."""
 
-import json
 from typing import Any
 
 import tensorflow as tf
 
-from ssd300.datasets.record import DATASET_NAME, parse
-from ssd300.model.spec import IMAGE_SIZE, Spec
-from ssd300.preprocessing.encoding import SparseTargets, to_dense
-from ssd300.preprocessing.identity import read_identity
-from ssd300.training.photometric import distort
+from ssd300.datasets.record import parse
+from ssd300.model.spec import Spec
+from ssd300.preprocessing.augmentation import LIGHT, NONE, Augmentation
+from ssd300.preprocessing.render import decode
+from ssd300.training.augmenter import augment_batch
+from ssd300.training.record_order import epoch_and_number, ordered_records
+from ssd300.training.split_files import split_files
 
-_INTERLEAVED = 8  # shards open at once
-_SHUFFLE_BUFFER = 1024  # undecoded records: some 50 MB of VOC's
-
-
-def decode(jpeg: tf.Tensor) -> tf.Tensor:
-    """A JPEG as the network's input, uint8 ``[300, 300, 3]`` RGB.
-
-    The whole picture is stretched to the square, bilinear and without antialiasing, as Caffe's test phase does.
-    """
-    pixels = tf.image.resize(tf.io.decode_jpeg(jpeg, channels=3), (IMAGE_SIZE, IMAGE_SIZE))
-    return tf.saturate_cast(tf.round(pixels), tf.uint8)
-
-
-def split_sizes(dataset: str) -> dict[str, int]:
-    """Number of records of each split.
-
-    Raises:
-        IncompleteDatasetError: the folder is no finished dataset.
-    """
-    read_identity(dataset)
-    with tf.io.gfile.GFile(f"{dataset}/dataset_info.json", "rb") as file:
-        splits = json.loads(file.read())["splits"]
-    return {split["name"]: sum(int(length) for length in split["shardLengths"]) for split in splits}
-
-
-def shard_paths(dataset: str, split: str) -> list[str]:
-    """The files of a split in their order.
-
-    Raises:
-        ValueError: the dataset has no such split; the message names those it has.
-    """
-    splits = split_sizes(dataset)
-    if split not in splits:
-        raise ValueError(f"{dataset} has no split {split!r}, it has: {', '.join(splits)}")
-    return sorted(tf.io.gfile.glob(f"{dataset}/{DATASET_NAME}-{split}.tfrecord-*-of-*"))
+_RECORD_BATCHES = 4  # undecoded, read ahead: they bridge the gap between two blocks of files
 
 
 def training_batches(
-    dataset: str, split: str, *, spec: Spec, batch_size: int, seed: int = 0, augment: bool = True
+    dataset: str,
+    split: str,
+    *,
+    spec: Spec,
+    batch_size: int,
+    augmentation: Augmentation = LIGHT,
+    copies: bool = False,
+    seed: int = 0,
+    first_step: int = 0,
+    input_context: tf.distribute.InputContext | None = None,
+    data_service: str | None = None,
 ) -> tf.data.Dataset:
     """Endless shuffled batches for `fit`.
 
     Yields ``(pixels, targets)``: pixels uint8 ``[B, 300, 300, 3]``, targets a dictionary of ``labels`` int32
-    ``[B, 8732]`` and ``offsets`` float32 ``[B, 8732, 4]``. The stored targets are used as they are: nothing is matched
-    here. With `augment` half of the pictures are mirrored, with the targets that were stored for that, and all are
-    distorted photometrically.
+    ``[B, 8732]`` and ``offsets`` float32 ``[B, 8732, 4]``. Without expansion and crop the stored targets are used as
+    they are, those of the mirror image for a mirrored picture; with them the objects are encoded in the graph by the
+    function that made the stored ones.
+
+    Every random number depends on the seed, the epoch and the record alone: the same arguments give the same batches
+    whatever the machine's parallelism, and `first_step` gives those that an uninterrupted reader comes to.
 
     Args:
         dataset: folder of an encoded dataset.
         split: its split.
         spec: of the model; the dataset must have been encoded with it.
-        batch_size: pictures a batch, always full.
-        seed: of the order and of the random operations.
-        augment: whether to mirror and distort.
+        batch_size: pictures a batch, always full; of all replicas together where there is an `input_context`.
+        augmentation: the steps.
+        copies: whether to read, of each picture, one of its variants an epoch: itself and its augmented copies. These
+            have their expansion and crop behind them, so the augmentation may have neither.
+        seed: of the order and of the augmentation.
+        first_step: batches to skip.
+        input_context: of `tf.distribute`: this reader's share of the records.
+        data_service: address of a `tf.data` service, such as ``grpc://host:5000``, whose workers do the work. Each
+            record is still read once an epoch; the order is kept if there is one worker.
+
+    Raises:
+        ValueError: the dataset, split or arguments cannot be used together.
     """
-    paths = shard_paths(dataset, split)
-    files = tf.data.Dataset.from_tensor_slices(paths).shuffle(len(paths), seed=seed)
-    records = files.interleave(
-        tf.data.TFRecordDataset, cycle_length=_INTERLEAVED, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    if copies and augmentation.has_geometry:
+        raise ValueError("augmented copies have been expanded and cropped already; leave expand and crop out")
+    pipelines, pipeline = 1, 0
+    if input_context is not None:
+        pipelines, pipeline = input_context.num_input_pipelines, input_context.input_pipeline_id
+        batch_size = input_context.get_per_replica_batch_size(batch_size)
+    files = split_files(dataset, split, copies=copies)
+    records = ordered_records(
+        files,
+        seed=seed,
+        first=first_step * batch_size,
+        pipelines=pipelines,
+        pipeline=pipeline,
     )
-    records = records.shuffle(_SHUFFLE_BUFFER, seed=seed).repeat()
 
-    def example(position: tf.Tensor, serialized: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        record = parse(serialized)
-        pixels, targets = decode(record["image"]), record["targets"]
-        if augment:
-            # Stateless operations keyed by the position in the stream: the same seed gives the same batches whatever
-            # the parallelism.
-            seeds = tf.random.split(tf.stack([tf.constant(seed, tf.int64), position]), 2)
-            mirrored = tf.random.stateless_uniform((), seeds[0]) < 0.5
-            pixels = distort(pixels, seeds[1])
-            pixels = tf.cond(mirrored, lambda: pixels[:, ::-1], lambda: pixels)
-            targets = tf.nest.map_structure(
-                lambda flipped, plain: tf.cond(mirrored, lambda: flipped, lambda: plain),
-                record["flipped_targets"],
-                record["targets"],
+    def augmented(serialized: tf.Tensor, places: tf.Tensor) -> tuple[tf.Tensor, dict]:
+        pixels, targets = augment_batch(
+            serialized, *epoch_and_number(places, files), spec=spec, augmentation=augmentation, seed=seed
+        )
+        return pixels, targets._asdict()
+
+    batches = records.batch(batch_size, drop_remainder=True).prefetch(_RECORD_BATCHES)
+    batches = batches.map(augmented, num_parallel_calls=tf.data.AUTOTUNE)
+    if data_service is not None:
+        batches = batches.apply(
+            tf.data.experimental.service.distribute(
+                tf.data.experimental.service.ShardingPolicy.DYNAMIC, data_service, max_outstanding_requests=16
             )
-        dense = to_dense(SparseTargets(*targets), spec)
-        return pixels, dense._asdict()
+        )
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(_options(is_share=input_context is not None))
 
-    numbered = tf.data.Dataset.zip(tf.data.Dataset.counter(), records)
-    batches = numbered.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return batches.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+def _options(*, is_share: bool) -> tf.data.Options:
+    options = tf.data.Options()
+    options.deterministic = True
+    # Batches run beside each other; threads within one would only wait for each other.
+    options.threading.max_intra_op_parallelism = 1
+    # Sharding by files would cut into the graph of `ordered_records`. Without a share of its own a worker of a
+    # multi-worker strategy takes every so-manieth batch.
+    policy = tf.data.experimental.AutoShardPolicy
+    options.experimental_distribute.auto_shard_policy = policy.OFF if is_share else policy.DATA
+    return options
 
 
 def validation_batches(dataset: str, split: str, *, spec: Spec, batch_size: int) -> tf.data.Dataset:
-    """The same as `training_batches` once through a split, in its order, with nothing changed at random."""
+    """The same as `training_batches` once through a split, in its order, with nothing changed at random.
 
-    def example(serialized: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        record = parse(serialized)
-        return decode(record["image"]), to_dense(SparseTargets(*record["targets"]), spec)._asdict()
+    The last batch may be smaller.
+    """
 
-    records = tf.data.TFRecordDataset(shard_paths(dataset, split))
-    return records.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(2)
+    def plain(serialized: tf.Tensor) -> tuple[tf.Tensor, dict]:
+        numbers = tf.zeros([tf.shape(serialized)[0]], tf.int64)  # no random number is looked at
+        pixels, targets = augment_batch(serialized, numbers, numbers, spec=spec, augmentation=NONE, seed=0)
+        return pixels, targets._asdict()
+
+    records = tf.data.TFRecordDataset(split_files(dataset, split).variants[0])
+    return records.batch(batch_size).map(plain, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 
 
 def evaluation_batches(dataset: str, split: str, *, batch_size: int) -> tf.data.Dataset:
@@ -119,5 +126,5 @@ def evaluation_batches(dataset: str, split: str, *, batch_size: int) -> tf.data.
         kept = {name: record[name] for name in ("image", "filename", "id", "boxes", "labels", "difficult")}
         return {**kept, "pixels": decode(record["image"])}
 
-    records = tf.data.TFRecordDataset(shard_paths(dataset, split))
+    records = tf.data.TFRecordDataset(split_files(dataset, split).variants[0])
     return records.map(example, num_parallel_calls=tf.data.AUTOTUNE).ragged_batch(batch_size).prefetch(2)

@@ -1,21 +1,38 @@
 """The settings of a training run: the paper's solver by default."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import keras
 
+from ssd300.preprocessing.augmentation import PRESETS, Augmentation, augmentation_named
+
 Optimizer = Literal["sgd", "adam"]
 Schedule = Literal["step", "cosine", "constant"]
 # Shares of the steps after which the schedule `step` divides by ten: 80,000 and 100,000 of 120,000.
 _DROPS = (2 / 3, 5 / 6)
+COPIES = "copies"
 _CHOICES = {
     "norm": ("none", "batch"),
     "optimizer": ("sgd", "adam"),
     "schedule": ("step", "cosine", "constant"),
-    "augmentation": ("light", "none"),
+    "augmentation": (*PRESETS, COPIES),
     "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
 }
+
+
+def named_augmentation(name: str, changes: Iterable[str] = ()) -> tuple[Augmentation, bool]:
+    """The steps of a preset with `changes`, and whether they are for augmented copies.
+
+    Raises:
+        ValueError: there is no such preset or step, or copies would be expanded or cropped again.
+    """
+    copies = name == COPIES
+    augmentation = augmentation_named("light" if copies else name).changed(changes)
+    if copies and augmentation.has_geometry:
+        raise ValueError(f"copies have been expanded and cropped already, got {', '.join(changes)}")
+    return augmentation, copies
 
 
 @keras.saving.register_keras_serializable("ssd300")
@@ -54,11 +71,15 @@ class TrainSettings:
         warmup_steps: the rate rises linearly from 0 over so many steps; for networks that begin from nothing.
         schedule: ``step`` (divided by ten at 2/3 and 5/6 of the steps), ``cosine`` (to zero) or ``constant``.
         weight_decay: coupled, of kernels alone.
-        augmentation: ``light`` (mirror and photometric distortion) or ``none``.
+        augmentation: ``paper``, ``light`` (mirror and photometric distortion), ``none``, or ``copies``: ``light`` on
+            one of each picture's variants an epoch, itself and the dataset's augmented copies.
+        augment: changes to it, as `Augmentation.changed` takes them: ``("expand=off", "hue=18")``.
         precision: Keras's dtype policy.
         seed: of weights, order and augmentation.
         checkpoint_steps: steps between two checkpoints, None for once an epoch.
         keep_checkpoints: newest checkpoints that stay.
+        data_service: address of a `tf.data` service that reads and augments, such as ``grpc://host:5000``; None to do
+            it in this process.
         jit_compile: whether XLA compiles the step; it helps on GPUs and slows CPUs down.
     """
 
@@ -76,14 +97,17 @@ class TrainSettings:
     warmup_steps: int = 0
     schedule: Schedule = "step"
     weight_decay: float = 5e-4
-    augmentation: str = "light"
+    augmentation: str = "paper"
+    augment: tuple[str, ...] = ()
     precision: str = "float32"
     seed: int = 0
     checkpoint_steps: int | None = None
     keep_checkpoints: int = 3
+    data_service: str | None = None
     jit_compile: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "augment", tuple(self.augment))  # JSON has lists
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
@@ -99,6 +123,8 @@ class TrainSettings:
                 "learning_rate must be positive and weight_decay not negative, "
                 f"got {self.learning_rate} and {self.weight_decay}"
             )
+
+        named_augmentation(self.augmentation, self.augment)
 
     def make_optimizer(self) -> keras.optimizers.Optimizer:
         """The optimizer with its schedule."""

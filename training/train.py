@@ -12,9 +12,10 @@ from ssd300.model import vgg16
 from ssd300.model.spec import spec_named
 from ssd300.preprocessing.identity import read_identity
 from ssd300.training.callbacks import Recorder, SaveCheckpoints, StopAtStep, StopOnNaN
-from ssd300.training.reader import split_sizes, training_batches, validation_batches
+from ssd300.training.reader import training_batches, validation_batches
 from ssd300.training.run_directory import RunConfig, RunDirectory
-from ssd300.training.settings import TrainSettings
+from ssd300.training.settings import TrainSettings, named_augmentation
+from ssd300.training.split_files import split_sizes
 from ssd300.training.trainable import TrainableSSD300
 
 
@@ -81,14 +82,17 @@ def _make_model(config: RunConfig) -> TrainableSSD300:
 def _fit(model: TrainableSSD300, config: RunConfig, run: RunDirectory, *, first_step: int, is_new: bool = True) -> None:
     settings = config.settings
     spec = spec_named(model.preset)
+    augmentation, copies = named_augmentation(settings.augmentation, settings.augment)
     batches = training_batches(
         settings.dataset,
         settings.split,
         spec=spec,
         batch_size=settings.batch_size,
-        # A resumed run goes on with other pictures than it began with.
-        seed=settings.seed + first_step,
-        augment=settings.augmentation == "light",
+        augmentation=augmentation,
+        copies=copies,
+        seed=settings.seed,
+        first_step=first_step,
+        data_service=settings.data_service,
     )
     sizes = split_sizes(settings.dataset)
     validation = validation_steps = None

@@ -1,60 +1,84 @@
-"""The reader beside a plain loop that reads, decodes and resizes the same records, on real pictures.
+"""The reader beside NVIDIA DALI's CPU pipeline and the usual NumPy/OpenCV chain, on real pictures, in one run.
 
-SSD300_REAL_DATA=... python tests/benchmarks/input_pipeline.py
+pip install -e '.[benchmarks]'; SSD300_REAL_DATA=... python tests/benchmarks/input_pipeline.py
+
+All make 300x300 pictures and dense targets of voc07_train in batches of 32, on as many threads or processes as there
+are cores. DALI leaves the expansion out and its colour step is a linear map; the others do all of the paper's steps.
 """
 
 import argparse
+import os
 import tempfile
+import time
+from pathlib import Path
 
-import tensorflow as tf
-from timing import rate, real_data, report
+import numpy as np
+from timing import in_turns, real_data, report, subprocess_rate
 
 from ssd300.datasets.classes import VOC
 from ssd300.datasets.folder_source import FolderSource
-from ssd300.datasets.record import parse
+from ssd300.model import boxes as box_ops
+from ssd300.model.default_boxes import default_boxes
 from ssd300.model.spec import PAPER
-from ssd300.preprocessing.encoding import SparseTargets, encode_ground_truth, to_dense
+from ssd300.preprocessing.augmentation import LIGHT, NONE, Augmentation
+from ssd300.preprocessing.augmentation import PAPER as CHAIN
 from ssd300.preprocessing.job import preprocess
 from ssd300.preprocessing.settings import PreprocessSettings
-from ssd300.training.photometric import distort
-from ssd300.training.reader import decode, shard_paths, training_batches
+from ssd300.training.reader import training_batches
 
-BATCH = 32
+BATCH, COPIES = 32, 4
+CONTENDERS = Path(__file__).parent / "contenders"
 
 
 def main() -> None:
-    """Encodes voc07_train, then reads it in several ways."""
+    """Encodes voc07_train, then reads it in several ways, in turns."""
     parser = argparse.ArgumentParser(description=__doc__)
-    tree = real_data(parser) / "voc07_train/VOCdevkit/VOC2007"
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    tree, seconds, cores = real_data(parser) / "voc07_train/VOCdevkit/VOC2007", arguments.seconds, os.cpu_count()
     with tempfile.TemporaryDirectory() as folder:
         dataset = f"{folder}/dataset"
-        preprocess(PreprocessSettings((FolderSource("train", str(tree), "trainval"),), VOC), dataset)
-        rates = {"plain loop, one picture at a time, fresh matching": rate(_loop(dataset), seconds=15)}
-        for name, augment in (("no augmentation", False), ("mirror and photometric", True)):
-            batches = training_batches(dataset, "train", spec=PAPER, batch_size=BATCH, augment=augment)
-            iterator = iter(batches)
-            rates[f"ssd300 reader, {name}"] = rate(lambda it=iterator: _batches(it, 10), seconds=20)
+        source = FolderSource("train", str(tree), "trainval")
+        preprocess(PreprocessSettings((source,), VOC, copies=COPIES), dataset)
+        corners = box_ops.to_corners(default_boxes(PAPER))
+        np.save(f"{folder}/anchors.npy", corners[:, [1, 0, 3, 2]])
+
+        def beside(script: str) -> float | None:
+            return subprocess_rate(CONTENDERS / script, tree, folder, "--threads", cores, "--seconds", seconds)
+
+        readers = {
+            "ssd300, the paper's whole chain": _Reader(dataset, CHAIN),
+            f"ssd300, colours and mirror on {COPIES} copies": _Reader(dataset, LIGHT, copies=True),
+            "ssd300, colours and mirror": _Reader(dataset, LIGHT),
+            "ssd300, decode and resize alone": _Reader(dataset, NONE),
+        }
+        contenders = {
+            "DALI, CPU, without expansion": lambda: beside("dali_pipeline.py"),
+            "NumPy and OpenCV": lambda: beside("opencv_chain.py"),
+        }
+        contenders |= {name: lambda reader=reader: reader.rate(seconds) for name, reader in readers.items()}
+        rates = in_turns(contenders, rounds=arguments.rounds)
         report("reading voc07_train, 300x300", "pictures a second", rates)
 
 
-def _loop(dataset: str):
-    records = tf.data.TFRecordDataset(shard_paths(dataset, "train")).repeat()
-    iterator = iter(records)
+class _Reader:
+    """A reader that is stopped between two measurements."""
 
-    def work() -> int:
-        for number in range(BATCH):
-            record = parse(next(iterator))
-            distort(decode(record["image"]), tf.constant([0, number]))
-            to_dense(SparseTargets(*encode_ground_truth(record["boxes"], record["labels"], PAPER)), PAPER)
-        return BATCH
+    def __init__(self, dataset: str, augmentation: Augmentation, *, copies: bool = False) -> None:
+        self._batches = training_batches(
+            dataset, "train", spec=PAPER, batch_size=BATCH, augmentation=augmentation, copies=copies
+        )
 
-    return work
-
-
-def _batches(iterator, count: int) -> int:
-    for _ in range(count):
-        next(iterator)
-    return count * BATCH
+    def rate(self, seconds: float) -> float:
+        iterator = iter(self._batches)
+        for _ in range(10):
+            next(iterator)
+        done, start = 0, time.perf_counter()
+        while (elapsed := time.perf_counter() - start) < seconds:
+            next(iterator)
+            done += BATCH
+        return done / elapsed
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ def make_record(jpeg: bytes, objects: int, matches: int) -> Record:
 
     return Record(
         image=jpeg,
+        height=20 + objects,
+        width=30 + matches,
         filename="caf\u00e9 12.jpg",
         picture_id="VOC2007/caf\u00e9 12",
         boxes=np.concatenate([low, high], axis=1).astype(np.float32),
@@ -45,6 +47,8 @@ def assert_is(parsed: dict, expected: Record) -> None:
     assert parsed["image"].numpy() == expected.image
     assert parsed["filename"].numpy().decode() == expected.filename
     assert parsed["id"].numpy().decode() == expected.picture_id
+    assert parsed["size"].numpy().tolist() == [expected.height, expected.width]
+    assert parsed["shown"].numpy().tolist() == [0, 0, expected.height, expected.width]
     for name, dtype in (("boxes", tf.float32), ("labels", tf.int32), ("difficult", tf.bool), ("truncated", tf.bool)):
         wanted = getattr(expected, name)
         assert parsed[name].dtype == dtype
@@ -83,6 +87,7 @@ def test_tfds_own_features_read_the_same_bytes(jpeg, objects, matches):
     assert read["image"].shape == (20, 30, 3)
     assert read["image/filename"].numpy().decode() == expected.filename
     assert read["image/id"].numpy().decode() == expected.picture_id
+    assert (int(read["image/height"]), int(read["image/width"])) == (expected.height, expected.width)
     np.testing.assert_array_equal(read["objects"]["bbox"].numpy().reshape(-1, 4), expected.boxes)
     assert read["objects"]["label"].numpy().tolist() == list(expected.labels)
     assert read["objects"]["is_difficult"].numpy().tolist() == list(expected.difficult)
@@ -92,6 +97,28 @@ def test_tfds_own_features_read_the_same_bytes(jpeg, objects, matches):
         np.testing.assert_array_equal(read[name]["index"].numpy(), indices)
         np.testing.assert_array_equal(read[name]["label"].numpy(), labels)
         np.testing.assert_array_equal(read[name]["offsets"].numpy().reshape(-1, 4), offsets)
+
+
+def test_parse_batch_joins_the_rows_of_all_records(jpeg):
+    records = [make_record(jpeg(30, 20), objects, objects * 3) for objects in (2, 0, 5)]
+    batch = record.parse_batch(
+        tf.constant([one.serialize() for one in records]), record.OBJECTS, record.TARGETS, record.FLIPPED
+    )
+    assert batch["image"].numpy().tolist() == [one.image for one in records]
+    assert batch["sizes"].numpy().tolist() == [[22, 36], [20, 30], [25, 45]]
+    objects = batch[record.OBJECTS]
+    assert objects.owners.numpy().tolist() == [0, 0, 2, 2, 2, 2, 2]
+    assert objects.labels.numpy().tolist() == [label for one in records for label in one.labels]
+    np.testing.assert_array_equal(objects.numbers, np.concatenate([one.boxes for one in records]))
+    for part, name in ((record.TARGETS, "targets"), (record.FLIPPED, "flipped_targets")):
+        assert batch[part].owners.numpy().tolist() == [0] * 6 + [2] * 15
+        for got, column in ((batch[part].indices, 0), (batch[part].labels, 1), (batch[part].numbers, 2)):
+            np.testing.assert_array_equal(got, np.concatenate([getattr(one, name)[column] for one in records]))
+
+
+def test_parse_batch_leaves_out_what_is_not_asked_for(jpeg):
+    batch = record.parse_batch(tf.constant([make_record(jpeg(30, 20), 1, 2).serialize()]), record.OBJECTS)
+    assert set(batch) == {"image", "sizes", "shown", record.OBJECTS}
 
 
 def test_tfds_features_name_the_classes_with_the_background_first():

@@ -28,19 +28,28 @@ def corners_of(spec) -> np.ndarray:
 @lru_cache
 def batch_encoder(spec):
     """`encode_batch` traced once for any number of objects and pictures, as the job runs it."""
-    signature = [tf.TensorSpec([None, 4], tf.float32), tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)]
+    signature = [tf.TensorSpec([None, 4], tf.float32), tf.TensorSpec([None], tf.int32)]
     return tf.function(lambda *arguments: encode_batch(*arguments, spec), input_signature=signature)
 
 
 @lru_cache
 def batch_matcher(spec):
-    """`match_batch`, traced once."""
+    """`match_batch`, traced once; the third argument, the number of pictures, makes its result dense ``[B, A]``."""
     corners = tf.constant(corners_of(spec))
-    signature = [tf.TensorSpec([None, 4], tf.float32), tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)]
-    return tf.function(
-        lambda boxes, owners, count: batch_matching.match_batch(boxes, owners, count, corners, spec),
-        input_signature=signature,
+    signature = [tf.TensorSpec([None, 4], tf.float32), tf.TensorSpec([None], tf.int32)]
+    run = tf.function(
+        lambda boxes, owners: batch_matching.match_batch(boxes, owners, corners, spec), input_signature=signature
     )
+    return lambda boxes, owners, count: densely(run(boxes, owners), count, spec)
+
+
+def densely(result, count, spec):
+    """The object of each default box, -1 for none, and the highest overlaps."""
+    slots, objects, highest = (array.numpy() for array in result)
+    assert (np.diff(slots) > 0).all()
+    matches = np.full(count * spec.boxes, -1)
+    matches[slots] = objects
+    return matches.reshape(count, spec.boxes), highest
 
 
 def dense(boxes: np.ndarray, spec) -> np.ndarray:
@@ -52,7 +61,7 @@ def assert_batch_equals_dense(pictures: list, spec) -> None:
     pictures = [np.array(boxes, np.float32).reshape(-1, 4) for boxes in pictures]
     boxes, counts = np.concatenate(pictures), [len(boxes) for boxes in pictures]
     owners = np.repeat(np.arange(len(pictures), dtype=np.int32), counts)
-    matches, highest = (result.numpy() for result in batch_matcher(spec)(boxes, owners, len(pictures)))
+    matches, highest = batch_matcher(spec)(boxes, owners, len(pictures))
     truly = box_ops.iou(boxes, corners_of(spec)).max(axis=1, initial=0)
     known = (truly >= spec.match_iou) | (spec.matching == "bipartite")
     np.testing.assert_array_equal(highest[known], truly[known])
@@ -63,7 +72,7 @@ def assert_batch_equals_dense(pictures: list, spec) -> None:
     ])  # fmt: skip
     np.testing.assert_array_equal(matches, expected)
 
-    targets = batch_encoder(spec)(boxes, owners, len(pictures))
+    targets = batch_encoder(spec)(boxes, owners)
     rows, places = np.nonzero(expected >= 0)
     np.testing.assert_array_equal(targets.pictures, rows)
     np.testing.assert_array_equal(targets.indices, places)
@@ -154,7 +163,7 @@ def matched_again(monkeypatch) -> list[list[int]]:
     monkeypatch.setattr(
         batch_matching,
         "_match_again",
-        lambda matches, pictures, *more: (again.append(pictures.numpy().tolist()), run(matches, pictures, *more))[1],
+        lambda *arguments: (again.append(arguments[2].numpy().tolist()), run(*arguments))[1],
     )
     return again
 
@@ -163,14 +172,10 @@ def test_a_crowd_that_uses_up_its_candidates_is_matched_on_the_whole_matrix_and_
     random = np.random.default_rng(8)
     pictures = [random_boxes(random, 3, 0.1), crowd(random, 60, 0.03), np.zeros((0, 4), np.float32)]
     owners = np.repeat(np.arange(3, dtype=np.int32), [3, 60, 0])
-    matches, _ = batch_matching.match_batch(
-        tf.constant(np.concatenate(pictures)),
-        tf.constant(owners),
-        tf.constant(3),
-        tf.constant(corners_of(PAPER)),
-        PAPER,
+    result = batch_matching.match_batch(
+        tf.constant(np.concatenate(pictures)), tf.constant(owners), tf.constant(corners_of(PAPER)), PAPER
     )
-    matches = matches.numpy()
+    matches, _ = densely(result, 3, PAPER)
     assert matched_again == [[1]]
     assert set(matches[1][matches[1] >= 0]) == set(range(3, 63))  # each has a default box of its own
     np.testing.assert_array_equal(np.where(matches[1] >= 0, matches[1] - 3, -1), dense(pictures[1], PAPER))
@@ -178,9 +183,7 @@ def test_a_crowd_that_uses_up_its_candidates_is_matched_on_the_whole_matrix_and_
 
 def test_few_objects_need_no_whole_matrix(matched_again):
     boxes, owners = random_boxes(np.random.default_rng(9), 4, 0.1), np.array([0, 0, 1, 1], np.int32)
-    batch_matching.match_batch(
-        tf.constant(boxes), tf.constant(owners), tf.constant(2), tf.constant(corners_of(PAPER)), PAPER
-    )
+    batch_matching.match_batch(tf.constant(boxes), tf.constant(owners), tf.constant(corners_of(PAPER)), PAPER)
     assert matched_again == []
 
 

@@ -78,7 +78,7 @@ def test_every_object_and_picture_is_in_one_bin():
 
 def best_of(boxes, counts, spec) -> np.ndarray:
     owners = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-    targets = encode_batch(boxes, owners, len(counts), spec)
+    targets = encode_batch(boxes, owners, spec)
     return best_overlaps(boxes, targets.highest.numpy(), spec)
 
 
