@@ -32,7 +32,8 @@ def check(raw: RawPicture, name: str, settings: PreprocessSettings) -> CheckedPi
     Raises:
         RejectedError: it cannot be used.
     """
-    picture = check_picture(raw.data, raw.path, verify=settings.verify)
+    # Making a copy decodes all of a picture; what cannot be decoded must not stop the job there.
+    picture = check_picture(raw.data, raw.path, verify="decode" if settings.copies else settings.verify)
     truth = ground_truth(
         raw.annotation,
         picture,

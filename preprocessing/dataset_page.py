@@ -3,6 +3,7 @@
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,12 @@ def _samples(plan: Plan, records: str | None) -> bytes | None:
     if not samples:
         return None
     spec, classes = plan.settings.spec, plan.settings.classes
-    pictures = [_drawn(sample, spec, classes) for sample in samples]
+    pictures = []
+    for sample in samples:
+        with suppress(OSError):  # a picture whose header alone was checked
+            pictures.append(_drawn(sample, spec, classes))
+    if not pictures:
+        return None
     rows = [pictures[start : start + _SAMPLES_A_ROW] for start in range(0, len(pictures), _SAMPLES_A_ROW)]
     buffer = io.BytesIO()
     contact_sheet(rows, cell=(280, 240)).save(buffer, "JPEG", quality=85)

@@ -23,7 +23,7 @@ class PreprocessSettings:
         classes: the class list.
         preset: ``paper`` or ``article``: default boxes, matching and coder.
         convention: how VOC pixel coordinates become fractions, ``caffe`` or ``inclusive``.
-        verify: how far pictures are checked, ``decode`` or ``header``.
+        verify: how far pictures are checked, ``decode`` or ``header``; pictures with copies are always decoded.
         min_size: objects whose width or height is less, in pixels of their picture, are left out.
         drop_empty: whether pictures without an object are left out.
         seed: of the shuffle that orders the records, and of the augmented copies.
@@ -71,6 +71,8 @@ class PreprocessSettings:
         if geometry.without_geometry() != PAPER.without_geometry():
             raise ValueError(f"copies are expanded and cropped, nothing else can be changed; got {self.augment}")
         if not self.copies:
+            if self.augment or self.copied_splits != ("train",):
+                raise ValueError("changes to augmented copies were given, but no number of copies")
             return
         splits = {source.split for source in self.sources}
         missing = set(self.copied_splits) - splits

@@ -99,6 +99,7 @@ class Recorder(keras.callbacks.Callback):
         self._first_step = first_step
         self._window = 0
         self._since = 0.0
+        self._opened: list[Any] = []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Opens the files."""
@@ -113,6 +114,7 @@ class Recorder(keras.callbacks.Callback):
         self._csv.writerows(rows)
         self._summaries = tf.summary.create_file_writer(str(self._run.logs_path))
         self._bar = bar("training", self._settings.steps, unit=" steps", initial=self._first_step)
+        self._opened = [self._bar, self._file, self._summaries]
         self._clock = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -141,9 +143,13 @@ class Recorder(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Closes the files."""
-        self._bar.close()
-        self._file.close()
-        self._summaries.close()
+        self.close()
+
+    def close(self) -> None:
+        """Closes the files, which Keras does not ask for when a training breaks off."""
+        for opened in self._opened:
+            opened.close()
+        self._opened = []
 
     def _epoch(self, step: int) -> float:
         return round(step / self._steps_per_epoch, 3)

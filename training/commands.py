@@ -94,6 +94,11 @@ def inspect(arguments: argparse.Namespace) -> None:
     """``ssd300 inspect``."""
     if arguments.pictures < 1 or arguments.batch_size < 1 or arguments.seconds < 0:
         raise ValueError("--pictures and --batch-size must be at least 1, --seconds not negative")
+    output = Path(arguments.output)
+    if output.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+        raise ValueError(f"--output must be a .jpg or .png file, got {output}")
+    if not output.parent.is_dir():
+        raise ValueError(f"--output: there is no folder {output.parent}")
     import_tensorflow()
     from ssd300.training.inspection import write_inspection_sheet
     from ssd300.training.settings import named_augmentation
@@ -103,13 +108,13 @@ def inspect(arguments: argparse.Namespace) -> None:
     write_inspection_sheet(
         arguments.dataset,
         arguments.split,
-        Path(arguments.output),
+        output,
         augmentation=augmentation,
         copies=copies,
         pictures=arguments.pictures,
         seed=arguments.seed,
     )
-    print(f"wrote {arguments.output}; green: objects, red: matched default boxes")
+    print(f"wrote {output}; green: objects, red: matched default boxes")
     if arguments.seconds:
         rates = stage_rates(
             arguments.dataset,

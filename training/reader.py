@@ -9,6 +9,7 @@ from ssd300.model.spec import Spec
 from ssd300.preprocessing.augmentation import LIGHT, NONE, Augmentation
 from ssd300.preprocessing.render import decode
 from ssd300.training.augmenter import augment_batch
+from ssd300.training.data_service import read_through
 from ssd300.training.record_order import epoch_and_number, ordered_records
 from ssd300.training.split_files import split_files
 
@@ -47,7 +48,7 @@ def training_batches(
         copies: whether to read, of each picture, one of its variants an epoch: itself and its augmented copies. These
             have their expansion and crop behind them, so the augmentation may have neither.
         seed: of the order and of the augmentation.
-        first_step: batches to skip.
+        first_step: training steps to skip, each a batch of all replicas.
         input_context: of `tf.distribute`: this reader's share of the records.
         data_service: address of a `tf.data` service, such as ``grpc://host:5000``, whose workers do the work. Each
             record is still read once an epoch; the order is kept if there is one worker.
@@ -57,15 +58,16 @@ def training_batches(
     """
     if copies and augmentation.has_geometry:
         raise ValueError("augmented copies have been expanded and cropped already; leave expand and crop out")
-    pipelines, pipeline = 1, 0
+    pipelines, pipeline, batches_a_step = 1, 0, 1
     if input_context is not None:
         pipelines, pipeline = input_context.num_input_pipelines, input_context.input_pipeline_id
+        batches_a_step = input_context.num_replicas_in_sync // pipelines
         batch_size = input_context.get_per_replica_batch_size(batch_size)
     files = split_files(dataset, split, copies=copies)
     records = ordered_records(
         files,
         seed=seed,
-        first=first_step * batch_size,
+        first=first_step * batches_a_step * batch_size,
         pipelines=pipelines,
         pipeline=pipeline,
     )
@@ -79,11 +81,7 @@ def training_batches(
     batches = records.batch(batch_size, drop_remainder=True).prefetch(_RECORD_BATCHES)
     batches = batches.map(augmented, num_parallel_calls=tf.data.AUTOTUNE)
     if data_service is not None:
-        batches = batches.apply(
-            tf.data.experimental.service.distribute(
-                tf.data.experimental.service.ShardingPolicy.DYNAMIC, data_service, max_outstanding_requests=16
-            )
-        )
+        batches = read_through(batches, data_service)
     return batches.prefetch(tf.data.AUTOTUNE).with_options(_options(is_share=input_context is not None))
 
 

@@ -41,7 +41,7 @@ def ordered_records(
     total = files.records
     low, high = (total * number // pipelines for number in (pipeline, pipeline + 1))
     own = high - low
-    if own < 1:
+    if total < pipelines:
         raise ValueError(f"{total} records cannot be shared by {pipelines} readers")
     blocks = math.ceil(own / (_BLOCK_SHARDS * max(files.lengths)))
     epoch, position = divmod(first, own)

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import math
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,22 +107,24 @@ def _fit(model: TrainableSSD300, config: RunConfig, run: RunDirectory, *, first_
         run.create(config)
     else:
         run.write_config(config)  # the number of steps may have changed
-    model.fit(
-        batches,
-        steps_per_epoch=steps_per_epoch,
-        initial_epoch=first_step // steps_per_epoch,
-        epochs=math.ceil(settings.steps / steps_per_epoch) + 1,  # StopAtStep ends it
-        validation_data=validation,
-        validation_steps=validation_steps,
-        callbacks=[
-            StopOnNaN(),  # first: neither a row nor a checkpoint holds a NaN
-            Recorder(run, settings, first_step=first_step, steps_per_epoch=steps_per_epoch),
-            SaveCheckpoints(run, settings),
-            StopAtStep(settings.steps),
-        ],
-        verbose=0,
-        shuffle=False,  # the reader has done it
-    )
+    recorder = Recorder(run, settings, first_step=first_step, steps_per_epoch=steps_per_epoch)
+    with closing(recorder):
+        model.fit(
+            batches,
+            steps_per_epoch=steps_per_epoch,
+            initial_epoch=first_step // steps_per_epoch,
+            epochs=math.ceil(settings.steps / steps_per_epoch) + 1,  # StopAtStep ends it
+            validation_data=validation,
+            validation_steps=validation_steps,
+            callbacks=[
+                StopOnNaN(),  # first: neither a row nor a checkpoint holds a NaN
+                recorder,
+                SaveCheckpoints(run, settings),
+                StopAtStep(settings.steps),
+            ],
+            verbose=0,
+            shuffle=False,  # the reader has done it
+        )
 
 
 def _versions() -> dict[str, str]:

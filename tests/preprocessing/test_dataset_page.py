@@ -202,6 +202,14 @@ def test_a_dataset_whose_every_picture_was_rejected_has_a_page_without_samples(j
     assert "undecodable_picture" in page
 
 
+@pytest.mark.parametrize("records", [True, False])
+def test_a_sample_that_is_broken_behind_its_header_is_left_out(job, records, jpeg):
+    broken = {"JPEGImages/a.jpg": jpeg()[:-3000]}
+    page = job({name: [("ant", *BOX)] for name in "abcde"}, files=broken, verify="header").page(records=records)
+    # Four samples fill one row, five would need a second.
+    assert 240 < pictures_of(page)[2].height < 2 * 240
+
+
 def test_no_more_than_a_dozen_samples_are_shown(job):
     page = job({f"{number}": [("ant", *BOX)] for number in range(30)}, shard_size=2).page()
     assert 3 * 240 < pictures_of(page)[2].height < 4 * 240

@@ -41,6 +41,7 @@ def test_a_dataset_says_what_it_was_made_with(shapes_dataset):
     assert fields["coordinates"] == "caffe"
     assert fields["sources"] == ["train=tree:train", "test=tree:test"]
     assert fields["seed"] == 0
+    assert (identity.copies, fields["copy_augmentation"]) == ({}, None)
     assert fields["code_version"] == importlib.metadata.version("ssd300")
 
 
@@ -146,7 +147,15 @@ def test_other_pictures_order_or_settings_make_another_identity(voc_tree):
     root = voc_tree(ids)
     prints = {identity_of(plan_of(root, **options)).fingerprint for options in (
         {}, {"seed": 1}, {"preset": "article"}, {"convention": "inclusive"}, {"verify": "header"}, {"shard_size": 7},
-        {"min_size": 3.0}, {"drop_empty": True},
+        {"min_size": 3.0}, {"drop_empty": True}, {"copies": 1}, {"copies": 2},
+        {"copies": 1, "augment": ("expand=off",)},
     )}  # fmt: skip
     prints.add(identity_of(plan_of(voc_tree(ids | {"one_more": []}))).fingerprint)
-    assert len(prints) == 9
+    assert len(prints) == 12
+
+
+def test_copies_and_how_they_were_made(voc_tree):
+    root = voc_tree({"a": []})
+    copies = identity_of(plan_of(root, copies=2, augment=("crop=off",)))
+    assert copies.copies == {"train": 2}
+    assert (copies.fields["copy_augmentation"]["crop"], copies.fields["copy_augmentation"]["expand"]) == (None, 4.0)

@@ -72,6 +72,19 @@ def test_shards_are_named_as_tfds_expects_and_keys_differ(tmp_path):
     assert len({shard.name for shard in plan.shards}) == len({shard.key for shard in plan.shards}) == count + 1
 
 
+def test_the_files_of_copies_are_named_as_splits_of_their_own(tmp_path):
+    (shard,) = plan_of(image_set(tmp_path, "train", IDS[:3]), copies=2).shards
+    assert [shard.copy_name(number) for number in (1, 2)] == [
+        "ssd300-train_copy1.tfrecord-00000-of-00001",
+        "ssd300-train_copy2.tfrecord-00000-of-00001",
+    ]
+
+
+def test_copies_change_neither_shards_nor_their_order(tmp_path):
+    source = image_set(tmp_path, "train", IDS)
+    assert plan_of(source, copies=3).shards == plan_of(source).shards
+
+
 def test_several_sources_feed_one_split_and_are_mixed(tmp_path):
     first = replace(image_set(tmp_path / "VOC2007", "trainval", IDS), split="train")
     second = replace(image_set(tmp_path / "VOC2012", "trainval", IDS), split="train")
@@ -144,6 +157,8 @@ def test_a_source_that_is_read_in_order_gives_shards_of_neighbours(tmp_path):
         {"min_size": 5.0},
         {"drop_empty": True},
         {"classes": ClassList(("bee", "ant"))},
+        {"copies": 1},
+        {"copies": 1, "augment": ("expand=off",)},
     ],
 )
 def test_the_digest_depends_on_every_setting(tmp_path, change):

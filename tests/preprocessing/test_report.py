@@ -37,12 +37,14 @@ def report():
             objects=Counter(zebra=4, ant=1), difficult=2, matches=Counter(conv4_3=30), unmatched=1, bytes=1000,
             unreached=2, worst=[PoorlyReached(0.2, "VOC2007/3", "ant"), PoorlyReached(0.4, "VOC2007/3", "zebra")],
             histograms={"aspect": Counter({"10": 1, "-3": 2, "2": 2})},
+            copy_bytes=[2_000_000, 1_000_000], copy_objects=6, copy_matches=1200,
         ),
         "train-00001": ShardReport(
             read=2, written=1, rejects=[reject(4)], findings=Counter(wrong_size=1, clipped_box=1),
             objects=Counter(ant=2), matches=Counter(fc7=5), bytes=500,
             unreached=1, worst=[PoorlyReached(0.3, "VOC2007/5", "ant")],
             histograms={"aspect": Counter({"-3": 2})},
+            copy_bytes=[300_000, 400_000], copy_objects=3, copy_matches=34,
         ),
         "test-00000": ShardReport(read=1, written=1, findings=Counter(no_objects=1), negatives=1, bytes=2_000_000),
     }  # fmt: skip
@@ -65,6 +67,12 @@ def test_splits_and_total_add_up(report):
     assert [(one["iou"], one["picture"], one["name"]) for one in whole["worst_reached"]] == [
         (0.2, "VOC2007/3", "ant"), (0.3, "VOC2007/5", "ant"), (0.4, "VOC2007/3", "zebra"),
     ]  # fmt: skip
+
+
+def test_copies_are_counted_for_each_split_and_in_total(report):
+    copies = {"number": 2, "objects": 9, "matches": 1234, "bytes": 3_700_000}
+    assert report["splits"]["train"]["copies"] == report["total"]["copies"] == copies
+    assert report["splits"]["test"]["copies"] == {"number": 0, "objects": 0, "matches": 0, "bytes": 0}
 
 
 def test_the_bins_of_a_histogram_rise(report):
@@ -123,6 +131,23 @@ def test_the_summary_has_a_line_for_each_split_and_the_faults(report):
     assert "kept:              no_objects 1, in_two_splits 2" in text
     assert "no_area 2, empty_picture 1" in text
     assert "no default box reaches at the matching threshold: 3 of 7" in text
+
+
+def test_the_summary_has_a_line_for_the_copies_under_the_columns_of_the_splits(report):
+    lines = summary(report).splitlines()
+    (line,) = [line for line in lines if "cop" in line]
+    assert line.split() == ["train,", "2", "copies", "4", "9", "1,234", "3.7"]
+    header = lines[0]
+    for column, value in (("written", "4"), ("objects", "9"), ("matches", "1,234"), ("MB", "3.7")):
+        end = header.index(column) + len(column)
+        assert line[:end].endswith(f" {value}")
+    report["splits"]["train"]["copies"]["number"] = 1
+    assert "train, 1 copy " in summary(report)
+
+
+def test_the_summary_of_a_job_without_copies_does_not_mention_them(report):
+    report["splits"]["train"]["copies"]["number"] = 0
+    assert "cop" not in summary(report)
 
 
 def test_the_summary_of_a_clean_job_has_no_lines_of_faults(report):

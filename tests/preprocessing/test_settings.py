@@ -10,6 +10,7 @@ from ssd300.datasets.classes import VOC, ClassList
 from ssd300.datasets.folder_source import FolderSource
 from ssd300.datasets.tfds_source import TfdsSource
 from ssd300.model.spec import ARTICLE, PAPER
+from ssd300.preprocessing.augmentation import PAPER as AUGMENTATION
 from ssd300.preprocessing.settings import PreprocessSettings
 
 GOOD = PreprocessSettings(sources=(FolderSource("train", "VOC2007", "trainval"),), classes=VOC)
@@ -18,6 +19,7 @@ GOOD = PreprocessSettings(sources=(FolderSource("train", "VOC2007", "trainval"),
 def test_the_defaults():
     assert (GOOD.preset, GOOD.convention, GOOD.verify, GOOD.seed) == ("paper", "caffe", "decode", 0)
     assert (GOOD.min_size, GOOD.drop_empty, GOOD.shard_size) == (0.0, False, 512)
+    assert (GOOD.copies, GOOD.copied_splits, GOOD.augment) == (0, ("train",), ())
     assert GOOD.spec is PAPER
     assert dataclasses.replace(GOOD, preset="article").spec is ARTICLE
 
@@ -36,11 +38,53 @@ def test_the_defaults():
         ({"min_size": -0.5}, "min_size .* got -0.5"),
         ({"min_size": math.nan}, "min_size .* got nan"),
         ({"min_size": math.inf}, "min_size .* got inf"),
+        ({"copies": -1}, "copies .* got -1"),
+        ({"copies": 1001}, "copies .* got 1001"),
+        ({"copies": 1, "copied_splits": ("test",)}, "copies are wanted of split test, there are: train"),
+        ({"copies": 1, "copied_splits": ("train", "val", "dev")}, "split dev, val, there are: train"),
+        ({"copies": 1, "copied_splits": ()}, "split none, there are: train"),
+        ({"copied_splits": ("test",)}, "no number of copies"),
+        ({"augment": ("expand=off",)}, "no number of copies"),
+        ({"augment": ("hue=3",)}, "expanded and cropped, nothing else .*hue=3"),
+        ({"augment": ("flip-probability=0",)}, "nothing else .*flip-probability"),
+        ({"augment": ("photometric_probability=1",)}, "nothing else .*photometric_probability"),
+        ({"augment": ("expanse=2",)}, "NAME=VALUE .* got 'expanse=2'"),
+        ({"augment": ("expand=0.5",)}, r"expand must be in \[1, 100\], got 0.5"),
+        ({"copies": 1, "augment": ("expand",)}, "NAME=VALUE .* got 'expand'"),
     ],
 )
 def test_settings_that_cannot_be_used_say_what_was_expected_and_got(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(GOOD, **change)
+
+
+TRAIN, COPY1, COPY2 = (FolderSource(split, "VOC2007", "train") for split in ("train", "train_copy1", "train_copy2"))
+
+
+def test_a_split_that_has_the_name_of_a_copy_is_refused():
+    with pytest.raises(ValueError, match="split train_copy1 has the name of an augmented copy"):
+        dataclasses.replace(GOOD, sources=(TRAIN, COPY1), copies=1)
+    with pytest.raises(ValueError, match="split train_copy2 has"):
+        dataclasses.replace(GOOD, sources=(TRAIN, COPY2), copies=2)
+
+
+def test_a_split_that_no_copy_is_called_after_is_not():
+    assert dataclasses.replace(GOOD, sources=(TRAIN, COPY1), copies=0).copies_of("train") == 0
+    assert dataclasses.replace(GOOD, sources=(TRAIN, COPY2), copies=1).copies_of("train") == 1
+    settings = dataclasses.replace(GOOD, sources=(TRAIN, COPY1), copies=1, copied_splits=("train_copy1",))
+    assert (settings.copies_of("train"), settings.copies_of("train_copy1")) == (0, 1)
+
+
+def test_copies_are_of_the_splits_that_are_named():
+    assert dataclasses.replace(GOOD, copies=3).copies_of("train") == 3
+    assert dataclasses.replace(GOOD, copies=3).copies_of("test") == 0
+    assert dataclasses.replace(GOOD, copies=1000).copies_of("train") == 1000
+
+
+@pytest.mark.parametrize("text", ["expand=off", "crop=off", "expand=2", "crop=.5,.9", "crop-tries=3"])
+def test_expansion_and_crop_of_the_copies_can_be_changed(text):
+    settings = dataclasses.replace(GOOD, copies=1, augment=(text,))
+    assert settings.copy_augmentation == AUGMENTATION.changed([text]) != AUGMENTATION
 
 
 @pytest.mark.parametrize("shard_size", [1, 100_000])
@@ -69,6 +113,9 @@ OTHER = PreprocessSettings(
     drop_empty=True,
     seed=5,
     shard_size=30,
+    copies=2,
+    copied_splits=("test", "train"),
+    augment=("expand=off", "crop=.5,.9"),
 )
 
 

@@ -22,6 +22,9 @@ def one() -> ShardReport:
         worst=[PoorlyReached(0.1, "VOC2007/caf\u00e9", "ant"), PoorlyReached(0.3, "VOC2007/2", "bee")],
         histograms={"iou": Counter({"2": 1, "13": 3}), "aspect": Counter({"-4": 4})},
         bytes=12345,
+        copy_bytes=[700, 900],
+        copy_objects=5,
+        copy_matches=31,
     )
 
 
@@ -41,6 +44,7 @@ def test_total_adds_every_field():
     added = total([one(), one(), ShardReport(read=1, written=1, findings=Counter(wrong_size=7))])
     assert (added.read, added.written, added.difficult, added.negatives) == (11, 9, 4, 2)
     assert (added.unmatched, added.unreached, added.bytes) == (2, 4, 24690)
+    assert (added.copy_bytes, added.copy_objects, added.copy_matches) == ([1400, 1800], 10, 62)
     assert added.rejects == one().rejects * 2
     assert added.findings == Counter(clipped_box=4, no_objects=2, wrong_size=7)
     assert added.worst == [one().worst[0]] * 2 + [one().worst[1]] * 2
@@ -56,6 +60,13 @@ def test_the_ten_worst_objects_are_kept_the_worst_first():
         report.add_worst(objects[start : {0: 5, 5: 20, 20: 25}[start]])
     assert [round(one.iou * 100) for one in report.worst] == list(range(10))
     assert total([ShardReport(worst=objects[:12]), ShardReport(worst=objects[12:])]).worst == report.worst
+
+
+def test_copies_are_added_by_their_number_also_where_some_splits_have_fewer():
+    parts = [ShardReport(copy_bytes=[5, 7]), ShardReport(), ShardReport(copy_bytes=[100, 200, 300])]
+    assert total(parts).copy_bytes == [105, 207, 300]
+    assert total(parts[:1] * 2).copy_bytes == [10, 14]
+    assert parts[0].copy_bytes == [5, 7]
 
 
 def test_total_of_nothing_is_zero_in_every_field():

@@ -1,5 +1,6 @@
 """Verification counts the records in the files and believes no report that disagrees with them."""
 
+import dataclasses
 import json
 import struct
 
@@ -153,6 +154,76 @@ def test_a_stray_temporary_file_is_no_shard(job):
     path = folder / plan.shards[0].name
     path.rename(f"{path}.tmp-0123")
     assert standing(job) == {"train-00001"}
+
+
+@pytest.fixture
+def job_with_copies(job):
+    """The same job with two copies, of 50 and 70 bytes a record."""
+    folder, plan = job
+    for shard, records in zip(plan.shards, (3, 2), strict=True):
+        for number, size in ((1, 50), (2, 70)):
+            write_records(folder / shard.copy_name(number), [size] * records)
+        path = folder / f"reports/{shard.key}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"copy_bytes": [50 * records, 70 * records]}))
+    return folder, dataclasses.replace(plan, settings=dataclasses.replace(plan.settings, copies=2))
+
+
+def test_shards_stand_with_the_files_of_their_copies(job_with_copies):
+    assert standing(job_with_copies) == {"train-00000", "train-00001"}
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize(
+    "change",
+    [lambda data: data[:-10], lambda data: data + data[:20], lambda data: data * 2, lambda _: b"", lambda _: None],
+    ids=["cut inside a record", "garbage behind", "twice", "empty", "removed"],
+)
+def test_a_shard_does_not_stand_if_the_file_of_a_copy_disagrees(job_with_copies, number, change):
+    folder, plan = job_with_copies
+    path = folder / plan.shards[0].copy_name(number)
+    data = change(path.read_bytes())
+    path.unlink() if data is None else path.write_bytes(data)
+    assert standing(job_with_copies) == {"train-00001"}
+
+
+def test_a_shard_whose_copies_are_swapped_does_not_stand(job_with_copies):
+    folder, plan = job_with_copies
+    first, second = (folder / plan.shards[0].copy_name(number) for number in (1, 2))
+    first.rename(folder / "other")
+    second.rename(first)
+    (folder / "other").rename(second)
+    assert standing(job_with_copies) == {"train-00001"}
+
+
+@pytest.mark.parametrize("copy_bytes", [[], [150], [150, 211], [210, 150], None, 150, "removed"], ids=str)
+def test_a_report_that_does_not_account_for_every_copy_does_not_stand(job_with_copies, copy_bytes):
+    folder, _ = job_with_copies
+    path = folder / "reports/train-00000.json"
+    content = json.loads(path.read_text()) | {"copy_bytes": copy_bytes}
+    if copy_bytes == "removed":
+        del content["copy_bytes"]
+    path.write_text(json.dumps(content))
+    assert standing(job_with_copies) == {"train-00001"}
+
+
+def test_of_a_check_the_reports_stand_without_copies(job_with_copies):
+    folder, plan = job_with_copies
+    for path in folder.glob("*.tfrecord*"):
+        path.unlink()
+    for shard in plan.shards:
+        path = folder / f"reports/{shard.key}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"copy_bytes": []}))
+    assert without_output(job_with_copies) == {"train-00000", "train-00001"}
+
+
+def test_splits_without_copies_stand_without_their_files(job_with_copies):
+    folder, plan = job_with_copies
+    settings = dataclasses.replace(plan.settings, copied_splits=("test",), sources=(
+        *plan.settings.sources, dataclasses.replace(plan.settings.sources[0], split="test"),
+    ))  # fmt: skip
+    for path in folder.glob("*_copy*"):
+        path.unlink()
+    assert standing((folder, dataclasses.replace(plan, settings=settings))) == {"train-00000", "train-00001"}
 
 
 def without_output(job) -> set[str]:

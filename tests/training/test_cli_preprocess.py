@@ -60,6 +60,33 @@ def test_every_option_reaches_the_dataset(tree, output, tmp_path):
     assert len(list(Path(output).glob("*.tfrecord-*"))) == 2
 
 
+def test_augmented_copies_of_a_split(tree, output, capsys):
+    options = ["--copies=2", "--copies-of", "test", "--augment", "expand=off", "--augment=crop=.5,.9"]
+    assert preprocess(tree, output, "--source", f"test={tree}:test", *options, "--workers=1") == 0
+    identity = read_identity(output)
+    assert identity.copies == {"test": 2}
+    augmentation = identity.fields["copy_augmentation"]
+    assert (augmentation["expand"], augmentation["crop"]) == (None, [0.5, 0.9])
+    shown = capsys.readouterr().out
+    assert "test, 2 copies" in shown
+    assert "train, " not in shown
+    assert {path.name for path in Path(output).glob("*.tfrecord-*")} == {
+        f"ssd300-{split}.tfrecord-00000-of-00001" for split in ("train", "test", "test_copy1", "test_copy2")
+    }
+
+
+def test_copies_are_of_the_training_split_unless_told_otherwise(tree, output):
+    assert preprocess(tree, output, "--copies=1", "--workers=1") == 0
+    assert read_identity(output).copies == {"train": 1}
+    assert read_report(output)["total"]["copies"]["number"] == 1
+
+
+def test_a_check_with_copies_writes_none(tree, output, capsys):
+    assert preprocess(tree, output, "--check", "--copies=1", "--workers=1") == 0
+    assert not list(Path(output).glob("*.tfrecord*"))
+    assert "train, " not in capsys.readouterr().out
+
+
 def test_classes_auto(tree, output):
     assert preprocess(tree, output, "--classes=auto") == 0
     assert read_identity(output).classes.names == ("cat", "Person")
@@ -86,6 +113,11 @@ def unread(monkeypatch):
         (["--max-rejected=2"], "max_rejected"),
         (["--seed=-1"], "seed"),
         (["--sead=1"], "--sead"),
+        (["--copies=-1"], "copies"),
+        (["--copies=1", "--copies-of=test"], "copies are wanted of split test, there are: train"),
+        (["--copies=1", "--source=train_copy1=nowhere:train"], "train_copy1 has the name of an augmented copy"),
+        (["--copies=1", "--augment=hue=3"], "nothing else can be changed"),
+        (["--copies=1", "--augment=expanse=3"], "expanse=3"),
         (["--runner=DirectRunner", "stray"], "stray"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
