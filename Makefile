@@ -18,7 +18,7 @@ demo: $(STAMP)
 	$(BIN)/ssd300 demo --output runs/demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

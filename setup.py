@@ -26,7 +26,7 @@ INSTALL_REQUIRES = [
 
 EXTRAS_REQUIRE = {
     "gcp": ["apache-beam[gcp]>=2.65,<3"],  # Dataflow and gs:// paths
-    "test": ["hypothesis>=6.100,<7", "psutil>=5.9,<8", "pytest>=8.3,<10"],
+    "test": ["hypothesis>=6.100,<7", "psutil>=5.9,<8", "pytest>=8.3,<10", "pytest-xdist>=3.6,<4"],
     # What the benchmarks are run beside; Linux alone has DALI.
     "benchmarks": [
         'nvidia-dali-cuda120>=1.50,<3; sys_platform == "linux"',

@@ -1,4 +1,4 @@
-"""Expansion, crop, fitting to pixels and what is seen of the objects: by hand, and Caffe's loops on random batches."""
+"""Expansion and crop: by hand, and Caffe's loops on random batches."""
 
 import math
 import random
@@ -7,11 +7,9 @@ from functools import lru_cache
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import assume, example, given, settings
-from hypothesis import strategies as st
 
 from ssd300.preprocessing.augmentation import LIGHT, PAPER, Augmentation
-from ssd300.preprocessing.windows import draw_windows, look_through, number_of_draws, place
+from ssd300.preprocessing.windows import draw_windows, number_of_draws
 
 BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
 WHOLE = [0.0, 0.0, 1.0, 1.0]
@@ -81,24 +79,6 @@ def slow_window(objects, draws, augmentation):
     if len(candidates) > 1:
         margin = min(margin, abs(chosen - round(chosen)) if 0 < round(chosen) < len(candidates) else 1.0)
     return candidates[int(chosen)], margin
-
-
-def slow_look_through(window, boxes):
-    """MeetEmitConstraint CENTER and ProjectBBox; numbers and boxes of what is seen, and how close it was."""
-    seen, margin = [], 1.0
-    height, width = window[2] - window[0], window[3] - window[1]
-    for i, (ymin, xmin, ymax, xmax) in enumerate(boxes):
-        y, x = (ymin + ymax) / 2, (xmin + xmax) / 2
-        distances = y - window[0], window[2] - y, x - window[1], window[3] - x
-        margin = min([margin, *(abs(distance) for distance in distances)])
-        if min(distances) < 0:
-            continue
-        box = [(ymin - window[0]) / height, (xmin - window[1]) / width]
-        box += [(ymax - window[0]) / height, (xmax - window[1]) / width]
-        box = [min(max(number, 0.0), 1.0) for number in box]
-        if box[2] > box[0] and box[3] > box[1]:
-            seen.append((i, box))
-    return seen, margin
 
 
 @lru_cache
@@ -315,16 +295,14 @@ def test_an_empty_batch():
 # --- draw_windows against Caffe's loops
 
 
-def random_batch(chance, pictures, *, step=None):
-    """Up to six objects a picture, none in every fifth; in fractions, on a grid of `step` where given."""
+def random_batch(chance, pictures):
+    """Up to six objects a picture, none in every fifth; in fractions."""
     boxes, owners = [], []
     for owner in range(pictures):
         for _ in range(0 if owner % 5 == 3 else chance.randint(1, 6)):
             height, width = (min(1.0, 0.02 * math.exp(chance.uniform(0, 4))) for _ in range(2))
             top, left = chance.uniform(0, 1 - height), chance.uniform(0, 1 - width)
             box = [top, left, top + height, left + width]
-            if step is not None:
-                box = [round(number / step) * step for number in box]
             boxes.append(box)
             owners.append(owner)
     return np.array(boxes, np.float32).reshape(-1, 4), np.array(owners, np.int32)
@@ -370,300 +348,3 @@ def test_the_batch_decides_nothing_to_the_last_bit():
         np.testing.assert_array_equal(alone[0], together[i])
         traced_alone = traced(PAPER)(own, np.zeros(len(own), np.int32), draws[i : i + 1])
         np.testing.assert_array_equal(traced_alone[0], traced(PAPER)(boxes, owners, draws)[i])
-
-
-# --- look_through
-
-
-def seen(windows, boxes, owners):
-    visible = look_through(
-        np.asarray(windows, np.float32), np.asarray(boxes, np.float32).reshape(-1, 4), np.asarray(owners, np.int32)
-    )
-    assert (visible.numbers.dtype, visible.boxes.dtype) == (tf.int32, tf.float32)
-    return visible.numbers.numpy(), visible.boxes.numpy()
-
-
-@pytest.mark.parametrize(
-    ("window", "box", "expected"),
-    [
-        # The window is half as high and a quarter as wide as the picture.
-        ([0.25, 0.5, 0.75, 0.75], [0.375, 0.5625, 0.625, 0.625], [0.25, 0.25, 0.75, 0.5]),
-        # Cut at all four borders.
-        ([0.25, 0.5, 0.75, 0.75], [0.0, 0.25, 1.0, 1.0], [0, 0, 1, 1]),
-        ([0.25, 0.5, 0.75, 0.75], [0.0, 0.5625, 0.625, 0.625], [0, 0.25, 0.75, 0.5]),
-        # Centres on the borders: y = .25, y = .75, x = .5, x = .75.
-        ([0.25, 0.5, 0.75, 0.75], [0.125, 0.5625, 0.375, 0.625], [0, 0.25, 0.25, 0.5]),
-        ([0.25, 0.5, 0.75, 0.75], [0.625, 0.5625, 0.875, 0.625], [0.75, 0.25, 1, 0.5]),
-        ([0.25, 0.5, 0.75, 0.75], [0.375, 0.4375, 0.625, 0.5625], [0.25, 0, 0.75, 0.25]),
-        ([0.25, 0.5, 0.75, 0.75], [0.375, 0.6875, 0.625, 0.8125], [0.25, 0.75, 0.75, 1]),
-        # Just beyond them.
-        ([0.25, 0.5, 0.75, 0.75], [0.124, 0.5625, 0.375, 0.625], None),
-        ([0.25, 0.5, 0.75, 0.75], [0.625, 0.5625, 0.876, 0.625], None),
-        ([0.25, 0.5, 0.75, 0.75], [0.375, 0.437, 0.625, 0.5625], None),
-        ([0.25, 0.5, 0.75, 0.75], [0.375, 0.688, 0.625, 0.8125], None),
-        # No area: neither before nor after.
-        ([0.25, 0.5, 0.75, 0.75], [0.5, 0.5625, 0.5, 0.625], None),
-        # A window over the picture's border, as after an expansion to twice the size.
-        ([-0.5, -0.25, 1.5, 1.75], [0.0, 0.0, 1.0, 0.5], [0.25, 0.125, 0.75, 0.375]),
-    ],
-)
-def test_look_through(window, box, expected):
-    numbers, boxes = seen([window], [box], [0])
-    assert numbers.tolist() == ([] if expected is None else [0])
-    np.testing.assert_allclose(boxes, np.reshape(expected or [], (-1, 4)), rtol=0, atol=1e-6)
-
-
-def test_objects_are_numbered_over_the_batch():
-    quarter, inside, outside = [0, 0, 0.5, 0.5], [0, 0, 0.25, 0.25], [0.75, 0.75, 1, 1]
-    numbers, boxes = seen([quarter, WHOLE, quarter], [outside, inside, inside, outside, outside], [0, 0, 1, 1, 2])
-    assert numbers.tolist() == [1, 2, 3]
-    assert boxes.tolist() == [[0, 0, 0.5, 0.5], inside, outside]
-
-
-def test_no_object_is_seen_where_there_is_none():
-    numbers, boxes = seen([WHOLE, [2, 2, 3, 3]], [], [])
-    assert (numbers.shape, boxes.shape) == ((0,), (0, 4))
-    numbers, boxes = seen([[2, 2, 3, 3]], [[0, 0, 1, 1]], [0])
-    assert (numbers.shape, boxes.shape) == ((0,), (0, 4))
-
-
-def test_look_through_equals_caffes_loops():
-    boxes, owners = random_batch(random.Random(1), 200, step=0.002)
-    draws = np.random.default_rng(2).random([200, number_of_draws(PAPER)], np.float32)
-    windows = draw_windows(boxes, owners, draws, PAPER).numpy()
-    windows[:3] = WHOLE
-    numbers, found = seen(windows, boxes, owners)
-    assert (np.diff(numbers) > 0).all()
-    left_out = kept = 0
-    for i, window in enumerate(windows.astype(float).tolist()):
-        own = np.flatnonzero(owners == i)
-        expected, margin = slow_look_through(window, boxes[own].astype(float).tolist())
-        if margin < 1e-6:
-            left_out += 1
-            continue
-        got = np.isin(numbers, own)
-        assert numbers[got].tolist() == [own[j] for j, _ in expected]
-        np.testing.assert_allclose(found[got], np.array([box for _, box in expected]).reshape(-1, 4), rtol=0, atol=1e-5)
-        kept += len(expected)
-    assert left_out <= 2
-    assert 0 < kept < len(boxes)
-
-
-# Corners in pixels of a picture of 200 x 300, as they come from annotations.
-pixel_boxes = st.tuples(st.integers(0, 199), st.integers(0, 299), st.integers(1, 200), st.integers(1, 300)).map(
-    lambda c: [min(c[0], c[2] - 1) / 200, min(c[1], c[3] - 1) / 300, c[2] / 200, c[3] / 300]
-)
-sides = st.tuples(st.floats(-3, 1, width=32), st.floats(0.0625, 4, width=32))  # low, size
-any_windows = st.tuples(sides, sides).map(
-    lambda s: np.array([s[0][0], s[1][0], s[0][0] + s[0][1], s[1][0] + s[1][1]], np.float32)
-)
-look = tf.function(
-    look_through,
-    input_signature=[
-        tf.TensorSpec([None, 4], tf.float32),
-        tf.TensorSpec([None, 4], tf.float32),
-        tf.TensorSpec([None], tf.int32),
-    ],
-)
-
-
-@settings(max_examples=200, deadline=None)
-@given(any_windows, st.lists(pixel_boxes, max_size=6))
-def test_what_is_seen_is_inside(window, boxes):
-    boxes = np.array(boxes, np.float32).reshape(-1, 4)
-    numbers, found = (array.numpy() for array in look(window[None], boxes, np.zeros(len(boxes), np.int32)))
-    assert ((found >= 0) & (found <= 1)).all()
-    assert ((found[:, 2] > found[:, 0]) & (found[:, 3] > found[:, 1])).all()
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    assert ((centres[numbers] >= window[:2]) & (centres[numbers] <= window[2:])).all()
-    # What is clearly in it and clearly has an area there is kept.
-    rest = np.setdiff1d(np.arange(len(boxes)), numbers)
-    assert not ((centres[rest] >= window[:2]) & (centres[rest] <= window[2:])).all(axis=1).any()
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(pixel_boxes, max_size=6))
-def test_through_the_whole_picture_boxes_stay_bit_for_bit(boxes):
-    boxes = np.array(boxes, np.float32).reshape(-1, 4)
-    owners = np.sort(np.arange(len(boxes), dtype=np.int32) % 2)
-    numbers, found = look(np.array([WHOLE, WHOLE], np.float32), boxes, owners)
-    assert numbers.numpy().tolist() == list(range(len(boxes)))
-    np.testing.assert_array_equal(found, boxes)
-
-
-# --- place
-
-
-def placed(windows, sizes):
-    placement = place(np.asarray(windows, np.float32), np.asarray(sizes, np.int32))
-    assert (placement.source.dtype, placement.target.dtype) == (tf.int32, tf.int32)
-    assert placement.windows.dtype == tf.float32
-    return [array.numpy() for array in placement]
-
-
-# Windows of a picture of 300 x 200: height 200, width 300. Window, source, target and window as it comes back.
-PLACED = {
-    "the whole picture": (WHOLE, (0, 0, 200, 300), (0, 0, 300, 300), WHOLE),
-    # Rows 20 to 180, columns 60 to 240.
-    "on pixels": ([0.1, 0.2, 0.9, 0.8], (20, 60, 160, 180), (0, 0, 300, 300), [0.1, 0.2, 0.9, 0.8]),
-    # Rows 20.4 to 179.6 and columns 60.3 to 239.7.
-    "near pixels": ([0.102, 0.201, 0.898, 0.799], (20, 60, 160, 180), (0, 0, 300, 300), [0.1, 0.2, 0.9, 0.8]),
-    # Rows 20.6 to 179.4: 21 to 179.
-    "the other way": ([0.103, 0.2, 0.897, 0.8], (21, 60, 158, 180), (0, 0, 300, 300), [0.105, 0.2, 0.895, 0.8]),
-    # Twice the size. Rows: the picture lies from 75 to 225 of 300. Columns: from 37.4 to 187.4, so 37 to 187; an input
-    # pixel is two of the picture's, so the window reaches 74 to the left and 300 + 2 * 113 to the right.
-    "expanded": (
-        [-0.5, -0.249, 1.5, 1.751],
-        (0, 0, 200, 300),
-        (75, 37, 150, 150),
-        [-0.5, -74 / 300, 1.5, 526 / 300],
-    ),
-    # Rows -100 to 100: the upper half is empty. Columns 150 to 450: the right half is.
-    "beyond two borders": ([-0.5, 0.5, 0.5, 1.5], (0, 150, 100, 150), (150, 0, 150, 150), [-0.5, 0.5, 0.5, 1.5]),
-    # Rows 10.4 to 110.4 and columns -99.5 to 200.5: 10 to 110, and 0 to 200 for 99.5 to 300, which are 100 to 300:
-    # one pixel each, so the window is from -100 to 200.
-    "beyond one border": (
-        [0.052, -99.5001 / 300, 0.552, 200.4999 / 300],
-        (10, 0, 100, 200),
-        (0, 100, 300, 200),
-        [0.05, -1 / 3, 0.55, 2 / 3],
-    ),
-    # Of the input 15 columns show the picture, columns 285 to 300 of the window: it stays as drawn.
-    "a sliver": ([0.1021, -0.95, 0.9, 0.05], (20, 0, 160, 15), (0, 285, 300, 15), [0.1021, -0.95, 0.9, 0.05]),
-    # 16 columns are enough: rows 20.42 become 20.
-    "no sliver": (
-        [0.1021, -284 / 300, 0.9, 16 / 300],
-        (20, 0, 160, 16),
-        (0, 284, 300, 16),
-        [0.1, -284 / 300, 0.9, 16 / 300],
-    ),
-}
-
-
-@pytest.mark.parametrize("name", PLACED)
-def test_place(name):
-    window, source, target, fitted = PLACED[name]
-    windows, sources, targets = placed([window], [[200, 300]])
-    assert sources.tolist() == [list(source)]
-    assert targets.tolist() == [list(target)]
-    np.testing.assert_allclose(windows, [fitted], rtol=0, atol=2e-6)
-
-
-@settings(max_examples=100, deadline=None)
-@example(1, 1)
-@example(1, 5000)
-@example(5000, 1)
-@example(65535, 65535)
-@given(st.integers(1, 20000), st.integers(1, 20000))
-def test_the_whole_picture_stays_the_whole_picture(height, width):
-    windows, source, target = placed([WHOLE, [-0.0, -0.0, 1.0, 1.0]], [[height, width]] * 2)
-    assert windows.tolist() == [WHOLE] * 2
-    assert source.tolist() == [[0, 0, height, width]] * 2
-    assert target.tolist() == [[0, 0, 300, 300]] * 2
-
-
-BESIDE = [
-    [1.0, 0.2, 1.5, 0.7],  # touches the picture's lower border
-    [-0.5, 0.2, 0.0, 0.7],
-    [0.2, 1.0, 0.7, 1.5],
-    [0.2, -0.5, 0.7, 0.0],
-    [1.1, 1.1, 2.0, 2.0],
-    [-3.0, -3.0, -2.0, -2.0],
-    [-0.5, 1.2, 1.5, 3.2],
-]
-
-
-@pytest.mark.parametrize("size", [(200, 300), (1, 1), (1, 5000)])
-def test_windows_beside_the_picture_show_nothing_of_it(size):
-    windows, source, target = placed(BESIDE, [size] * len(BESIDE))
-    np.testing.assert_array_equal(windows, np.array(BESIDE, np.float32))
-    assert (target[:, 2:] == 0).all()
-    check_inside(source, target, np.array([size] * len(BESIDE)))
-
-
-def check_inside(source, target, sizes):
-    """The source is of the picture, the target of the input, as far as they can be read and written."""
-    assert (source[:, :2] >= 0).all()
-    assert (source[:, 2:] >= 1).all()
-    assert (source[:, :2] + source[:, 2:] <= sizes).all()
-    assert (target >= 0).all()
-    assert (target[:, :2] + target[:, 2:] <= 300).all()
-
-
-def test_pictures_of_a_batch_are_placed_by_themselves():
-    windows = [window for window, *_ in PLACED.values()]
-    together = placed(windows, [[200, 300]] * len(windows))
-    for i, window in enumerate(windows):
-        for one, of_all in zip(placed([window], [[200, 300]]), together, strict=True):
-            np.testing.assert_array_equal(one[0], of_all[i])
-
-
-# A canvas of up to four times the picture and a crop of it, as the paper draws them.
-axes = st.tuples(*[st.floats(0, 1, width=32)] * 4)
-
-
-def drawn_window(y, x):
-    def span(ratio, offset, scale, shift):
-        ratio, scale = 1 + 3 * ratio, 0.2 + 0.8 * scale
-        low = -offset * (ratio - 1) + shift * (1 - scale) * ratio
-        return low, low + scale * ratio
-
-    (ymin, ymax), (xmin, xmax) = span(*y), span(*x)
-    return np.array([ymin, xmin, ymax, xmax], np.float32)
-
-
-drawn_windows = st.builds(drawn_window, axes, axes)
-picture_sides = st.sampled_from([1, 2, 3, 5000]) | st.integers(1, 2000)
-fit = tf.function(place, input_signature=[tf.TensorSpec([None, 4], tf.float32), tf.TensorSpec([None, 2], tf.int32)])
-
-
-@settings(max_examples=400, deadline=None)
-@given(drawn_windows, picture_sides, picture_sides)
-@example(drawn_window((0, 0, 0.37, 0.37), (0, 0, 0.81, 0.2)), 1, 1)
-@example(drawn_window((1, 0.9, 0, 0.7), (0, 0, 0.5, 0.5)), 1, 5000)
-def test_placements_fit(window, height, width):
-    size = np.array([height, width])
-    windows, source, target = (array.numpy() for array in fit(window[None], size[None].astype(np.int32)))
-    check_inside(source, target, size[None])
-    window, fitted = window.astype(float), windows[0].astype(float)
-    visible = (window[:2] < 1) & (window[2:] > 0)
-    assert (target[0, 2:] > 0).all() == visible.all()
-    if not visible.all():
-        assert (target[0, 2:] == 0).all()
-        np.testing.assert_array_equal(fitted, window)
-        return
-    low, high = window[:2] * size, window[2:] * size
-    first, last = source[0, :2], source[0, :2] + source[0, 2:]
-    begin, end = target[0, :2], target[0, :2] + target[0, 2:]
-    per_pixel = 300 / (high - low)  # pixels of the input for one of the picture
-    for axis in range(2):
-        # Less than a pixel of the picture or of the input becomes one, then edges move further.
-        shown = min(high[axis], size[axis]) - max(low[axis], 0)
-        slack = 0.5 + 1e-5 * size[axis] + 1e-3
-        if shown >= 1:
-            assert abs(first[axis] - max(low[axis], 0)) <= slack
-            assert abs(last[axis] - min(high[axis], size[axis])) <= slack
-        if shown * per_pixel[axis] >= 1:
-            assert abs(begin[axis] - max(-low[axis], 0) * per_pixel[axis]) <= 0.501
-            assert abs(end[axis] - min((size[axis] - low[axis]) * per_pixel[axis], 300)) <= 0.501
-        # Where a border of the window is in the picture, it is the input's border, and the other way round.
-        assert (begin[axis] == 0) or (low[axis] < 0 and first[axis] == 0)
-        assert (end[axis] == 300) or (high[axis] > size[axis] and last[axis] == size[axis])
-    if target[0, 2:].min() < 16:
-        np.testing.assert_array_equal(fitted, window)
-        return
-    # Boxes meet the pixels: the source's edges, seen through the window that comes back, are the target's.
-    edges = (np.stack([first, last]) / size - fitted[:2]) / (fitted[2:] - fitted[:2]) * 300
-    np.testing.assert_allclose(edges, np.stack([begin, end]), rtol=0, atol=1e-3)
-
-
-@settings(max_examples=100, deadline=None)
-@given(drawn_windows, st.integers(100, 2000), st.integers(100, 2000))
-def test_a_fitted_window_stays_where_it_is(window, height, width):
-    sizes = np.array([[height, width]], np.int32)
-    windows, source, target = (array.numpy() for array in fit(window[None], sizes))
-    assume(target[0, 2:].min() >= 16)
-    again = [array.numpy() for array in fit(windows, sizes)]
-    np.testing.assert_allclose(again[0], windows, rtol=0, atol=1e-5)
-    np.testing.assert_array_equal(again[1], source)
-    np.testing.assert_array_equal(again[2], target)
