@@ -3,6 +3,7 @@
 pip install -e '.[benchmarks]'; python tests/benchmarks/encoding.py
 """
 
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -61,18 +62,21 @@ def _dali(boxes: np.ndarray) -> float | None:
     left_top = [1, 0, 3, 2]
     with tempfile.TemporaryDirectory() as folder:
         np.save(f"{folder}/anchors.npy", CORNERS[:, left_top])
-        np.save(f"{folder}/boxes.npy", boxes[..., left_top])
+        np.save(f"{folder}/boxes.npy", np.ascontiguousarray(boxes[..., left_top]))
         script = Path(__file__).parent / "contenders/dali_box_encoder.py"
         return subprocess_rate(script, folder, "--batch-size", _BATCH, "--seconds", 3)
 
 
 def main() -> None:
-    """Measures 1, 3, 10 and 40 objects a picture."""
+    """Measures pictures of so many objects."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--objects", type=int, nargs="+", default=[1, 3, 10, 40])
+    arguments = parser.parse_args()
     signature = [tf.TensorSpec((None, 4), tf.float32), tf.TensorSpec((None,), tf.int32)]
     encode = tf.function(lambda boxes, labels: encode_ground_truth(boxes, labels, PAPER), input_signature=signature)
     together = tf.function(lambda *batch: encode_batch(*batch, PAPER), input_signature=signature)
     random = np.random.default_rng(0)
-    for count in (1, 3, 10, 40):
+    for count in arguments.objects:
         boxes = _batch(random, count)
         labels = random.integers(1, 21, count).astype(np.int32)
         single = tf.constant(boxes[0]), tf.constant(labels)
