@@ -4,6 +4,7 @@ import io
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,17 +103,30 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def shapes_dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Folder of an encoded dataset of drawn shapes, preset `paper`: 24 pictures in `train`, 12 in `test`. Read only."""
+def encode_shapes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """``encode_shapes(pictures, *, seed=0, **settings)``: folder of an encoded dataset of drawn shapes.
+
+    - pictures: number by split.
+    - settings: of the job, such as ``shard_size`` or ``copies``.
+    """
     from ssd300.datasets.classes import ClassList
     from ssd300.datasets.folder_source import FolderSource
     from ssd300.datasets.shapes import CLASSES, write_shapes_tree
     from ssd300.preprocessing.job import preprocess
     from ssd300.preprocessing.settings import PreprocessSettings
 
-    folder = tmp_path_factory.mktemp("shapes")
-    write_shapes_tree(folder / "tree", {"train": 24, "test": 12}, seed=0)
-    sources = tuple(FolderSource(split, str(folder / "tree"), split) for split in ("train", "test"))
-    settings = PreprocessSettings(sources=sources, classes=ClassList(CLASSES))
-    preprocess(settings, str(folder / "dataset"), workers=1, max_rejected=0.0)
-    return str(folder / "dataset")
+    def encode(pictures: Mapping[str, int], *, seed: int = 0, **settings: Any) -> str:
+        folder = tmp_path_factory.mktemp("shapes")
+        write_shapes_tree(folder / "tree", dict(pictures), seed=seed)
+        sources = tuple(FolderSource(split, str(folder / "tree"), split) for split in pictures)
+        job = PreprocessSettings(sources=sources, classes=ClassList(CLASSES), **settings)
+        preprocess(job, str(folder / "dataset"), workers=1, max_rejected=0.0)
+        return str(folder / "dataset")
+
+    return encode
+
+
+@pytest.fixture(scope="session")
+def shapes_dataset(encode_shapes: Callable[..., str]) -> str:
+    """Folder of an encoded dataset of drawn shapes, preset `paper`: 24 pictures in `train`, 12 in `test`. Read only."""
+    return encode_shapes({"train": 24, "test": 12})

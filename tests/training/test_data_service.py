@@ -7,14 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssd300.datasets.classes import ClassList
-from ssd300.datasets.folder_source import FolderSource
-from ssd300.datasets.shapes import CLASSES, write_shapes_tree
 from ssd300.model.spec import PAPER
 from ssd300.preprocessing.augmentation import LIGHT
 from ssd300.preprocessing.augmentation import PAPER as CHAIN
-from ssd300.preprocessing.job import preprocess
-from ssd300.preprocessing.settings import PreprocessSettings
 from ssd300.training.data_service import read_through
 from ssd300.training.reader import training_batches
 
@@ -23,14 +18,9 @@ ALWAYS = LIGHT.changed(["photometric_probability=1"])
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
+def dataset(encode_shapes):
     """Folder of an encoded dataset of 12 pictures in 12 files: an epoch of two blocks of two batches."""
-    folder = tmp_path_factory.mktemp("blocks")
-    write_shapes_tree(folder / "tree", {"train": 12}, seed=4)
-    sources = (FolderSource("train", str(folder / "tree"), "train"),)
-    settings = PreprocessSettings(sources=sources, classes=ClassList(CLASSES), shard_size=1)
-    preprocess(settings, str(folder / "dataset"), workers=1, max_rejected=0.0)
-    return str(folder / "dataset")
+    return encode_shapes({"train": 12}, seed=4, shard_size=1)
 
 
 class Service:

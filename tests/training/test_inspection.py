@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssd300.datasets.classes import ClassList
-from ssd300.datasets.folder_source import FolderSource
-from ssd300.datasets.shapes import CLASSES, write_shapes_tree
 from ssd300.preprocessing.augmentation import LIGHT, NONE
-from ssd300.preprocessing.job import preprocess
-from ssd300.preprocessing.settings import PreprocessSettings
 from ssd300.training.cli import main
 from ssd300.training.inspection import write_inspection_sheet
 from ssd300.training.stage_rates import StageRate, table
@@ -24,14 +19,9 @@ STAGES = (
 
 
 @pytest.fixture(scope="module")
-def copied(tmp_path_factory):
+def copied(encode_shapes):
     """Folder of an encoded dataset of 7 pictures with two copies each, in files of three."""
-    folder = tmp_path_factory.mktemp("copied")
-    write_shapes_tree(folder / "tree", {"train": 7}, seed=3)
-    sources = (FolderSource("train", str(folder / "tree"), "train"),)
-    settings = PreprocessSettings(sources=sources, classes=ClassList(CLASSES), shard_size=3, copies=2)
-    preprocess(settings, str(folder / "dataset"), workers=1, max_rejected=0.0)
-    return str(folder / "dataset")
+    return encode_shapes({"train": 7}, seed=3, shard_size=3, copies=2)
 
 
 def sheet_size(rows):

@@ -8,31 +8,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssd300.datasets.classes import ClassList
-from ssd300.datasets.folder_source import FolderSource
 from ssd300.datasets.record import parse
-from ssd300.datasets.shapes import CLASSES, write_shapes_tree
 from ssd300.model import boxes as box_ops
 from ssd300.model.spec import PAPER
 from ssd300.preprocessing.augmentation import LIGHT, NONE
 from ssd300.preprocessing.augmentation import PAPER as CHAIN
 from ssd300.preprocessing.encoding import SparseTargets, encode_ground_truth, to_dense
-from ssd300.preprocessing.job import preprocess
 from ssd300.preprocessing.render import MEAN_COLOR, decode
-from ssd300.preprocessing.settings import PreprocessSettings
 from ssd300.training import reader
 from ssd300.training.split_files import split_files, split_sizes
 
 
 @pytest.fixture(scope="module")
-def copied(tmp_path_factory):
+def copied(encode_shapes):
     """Folder of an encoded dataset of 24 pictures with two copies each, in files of five."""
-    folder = tmp_path_factory.mktemp("copied")
-    write_shapes_tree(folder / "tree", {"train": 24}, seed=1)
-    sources = (FolderSource("train", str(folder / "tree"), "train"),)
-    settings = PreprocessSettings(sources=sources, classes=ClassList(CLASSES), shard_size=5, copies=2)
-    preprocess(settings, str(folder / "dataset"), workers=1, max_rejected=0.0)
-    return str(folder / "dataset")
+    return encode_shapes({"train": 24}, seed=1, shard_size=5, copies=2)
 
 
 def assert_equal(batches, others):

@@ -6,25 +6,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssd300.datasets.classes import ClassList
-from ssd300.datasets.folder_source import FolderSource
-from ssd300.datasets.shapes import CLASSES, write_shapes_tree
-from ssd300.preprocessing.job import preprocess
-from ssd300.preprocessing.settings import PreprocessSettings
 from ssd300.training.settings import TrainSettings
 from ssd300.training.train import resume, train
 from ssd300.training.trainable import TrainableSSD300
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
+def dataset(encode_shapes):
     """Folder of an encoded dataset of 6 pictures, an epoch of three steps, with a copy each, in files of two."""
-    folder = tmp_path_factory.mktemp("copied")
-    write_shapes_tree(folder / "tree", {"train": 6}, seed=2)
-    sources = (FolderSource("train", str(folder / "tree"), "train"),)
-    settings = PreprocessSettings(sources=sources, classes=ClassList(CLASSES), shard_size=2, copies=1)
-    preprocess(settings, str(folder / "dataset"), workers=1, max_rejected=0.0)
-    return str(folder / "dataset")
+    return encode_shapes({"train": 6}, seed=2, shard_size=2, copies=1)
 
 
 @pytest.fixture

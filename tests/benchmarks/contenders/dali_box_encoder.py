@@ -1,10 +1,10 @@
 """NVIDIA DALI's `box_encoder` alone, on one thread of the CPU: encoded pictures a second."""
 
 import argparse
-import time
 from pathlib import Path
 
 import numpy as np
+from dali_pipeline import rate
 
 
 def main() -> None:
@@ -31,13 +31,7 @@ def main() -> None:
 
     pipeline = chain()
     pipeline.build()
-    for _ in range(3):
-        pipeline.run()
-    done, start = 0, time.perf_counter()
-    while time.perf_counter() - start < arguments.seconds:
-        pipeline.run()
-        done += arguments.batch_size
-    print(done / (time.perf_counter() - start))
+    print(rate(pipeline, arguments.batch_size, arguments.seconds))
 
 
 if __name__ == "__main__":
