@@ -47,5 +47,5 @@ setup(
     package_dir={"ssd300": "."},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,
-    entry_points={"console_scripts": ["ssd300 = ssd300.training.cli:main"]},
+    entry_points={"console_scripts": ["ssd300 = ssd300.training.cli.main:main"]},
 )

@@ -1,4 +1,6 @@
-"""Reading whole files, of this machine's disks and of any file system that TensorFlow knows."""
+"""Reading and writing whole files, of this machine's disks and of any file system that TensorFlow knows."""
+
+import uuid
 
 import tensorflow as tf
 
@@ -13,3 +15,11 @@ def read_file(path: str) -> bytes | None:
             return bytes(file.read())
     except (OSError, ValueError, tf.errors.OpError):
         return None
+
+
+def write_atomically(path: str, text: str) -> None:
+    """Writes a text file under another name and renames it: readers see all of it or nothing."""
+    temporary = f"{path}.tmp-{uuid.uuid4().hex}"
+    with tf.io.gfile.GFile(temporary, "wb") as file:
+        file.write(text.encode())
+    tf.io.gfile.rename(temporary, path, overwrite=True)

@@ -11,15 +11,15 @@ import tensorflow as tf
 
 from ssd300.datasets import record
 from ssd300.datasets.faults import DROPPED_EMPTY
+from ssd300.datasets.files import write_atomically
 from ssd300.preprocessing import identity
-from ssd300.preprocessing.atomic_file import write_atomically
-from ssd300.preprocessing.execution import Execution, JobError, encode_all
 from ssd300.preprocessing.job_folder import CHECK, WORK, claim, folder_path, is_complete, make_folder, names_in
-from ssd300.preprocessing.local_workers import LocalWorkers
 from ssd300.preprocessing.plan import Plan, make_plan
-from ssd300.preprocessing.report import REJECTED, REPORT, REPORT_PAGE, build_report, commonest, rejected_lines
+from ssd300.preprocessing.report.summary import REJECTED, REPORT, REPORT_PAGE, build_report, commonest, rejected_lines
+from ssd300.preprocessing.runners.execution import Execution, JobError, encode_all
+from ssd300.preprocessing.runners.local_workers import LocalWorkers
 from ssd300.preprocessing.settings import PreprocessSettings
-from ssd300.preprocessing.shard_report import Reject, ShardReport
+from ssd300.preprocessing.shards.shard_report import Reject, ShardReport
 
 _LOG = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def _write_report(
     plan: Plan, shards: dict[str, ShardReport], folder: str, *, records: bool
 ) -> tuple[dict[str, Any], list[Reject]]:
     """Writes the report's files and returns the report and all rejects; `records` tells whether there are any."""
-    from ssd300.preprocessing.dataset_page import dataset_page
+    from ssd300.preprocessing.report.page import dataset_page
 
     report = build_report(plan, shards)
     whole = report["total"]

@@ -4,10 +4,10 @@ import json
 
 import tensorflow as tf
 
+from ssd300.datasets.files import write_atomically
 from ssd300.preprocessing import identity
-from ssd300.preprocessing.atomic_file import write_atomically
 from ssd300.preprocessing.plan import Plan
-from ssd300.preprocessing.report import REJECTED, REPORT, REPORT_PAGE
+from ssd300.preprocessing.report.summary import REJECTED, REPORT, REPORT_PAGE
 
 WORK, CHECK = ".work", ".check"  # of an unfinished job, and of a check
 

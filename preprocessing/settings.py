@@ -8,10 +8,10 @@ from functools import cached_property
 from ssd300.datasets.annotation import CONVENTIONS, Convention
 from ssd300.datasets.classes import ClassList
 from ssd300.datasets.record import copy_split
-from ssd300.datasets.sources import Source, source_from, tree_names
+from ssd300.datasets.sources.parse import Source, source_from, tree_names
 from ssd300.model.spec import Spec, spec_named
-from ssd300.preprocessing.augmentation import PAPER, Augmentation
-from ssd300.preprocessing.picture import Verify
+from ssd300.preprocessing.augmentation.settings import PAPER, Augmentation
+from ssd300.preprocessing.checking.picture import Verify
 
 
 @dataclass(frozen=True)

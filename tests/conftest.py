@@ -110,8 +110,8 @@ def encode_shapes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str
     - settings: of the job, such as ``shard_size`` or ``copies``.
     """
     from ssd300.datasets.classes import ClassList
-    from ssd300.datasets.folder_source import FolderSource
     from ssd300.datasets.shapes import CLASSES, write_shapes_tree
+    from ssd300.datasets.sources.folder import FolderSource
     from ssd300.preprocessing.job import preprocess
     from ssd300.preprocessing.settings import PreprocessSettings
 

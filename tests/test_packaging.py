@@ -69,8 +69,8 @@ def all_imports_from(module: str) -> set[str]:
         "ssd300.model.default_boxes",
         "ssd300.model.box_coder",
         "ssd300.model.spec",
-        "ssd300.preprocessing.encode_shard",
-        "ssd300.preprocessing.local_workers",
+        "ssd300.preprocessing.shards.encode_shard",
+        "ssd300.preprocessing.runners.local_workers",
     ],
 )
 def test_what_a_beam_worker_imports_has_no_keras(module):
@@ -93,7 +93,7 @@ def test_the_folders_import_as_ssd300(folder):
 def test_the_installed_distribution_has_the_command():
     distribution = importlib.metadata.distribution("ssd300")
     (command,) = [point for point in distribution.entry_points if point.group == "console_scripts"]
-    assert (command.name, command.value) == ("ssd300", "ssd300.training.cli:main")
+    assert (command.name, command.value) == ("ssd300", "ssd300.training.cli.main:main")
     assert callable(command.load())
 
 
@@ -128,7 +128,7 @@ def test_a_wheel_holds_every_source_under_ssd300_and_nothing_beside_it(wheel):
 def test_a_wheel_carries_command_and_requirements(wheel):
     archive = zipfile.ZipFile(wheel)
     texts = {Path(name).name: archive.read(name).decode() for name in archive.namelist() if ".dist-info/" in name}
-    assert "ssd300 = ssd300.training.cli:main" in texts["entry_points.txt"]
+    assert "ssd300 = ssd300.training.cli.main:main" in texts["entry_points.txt"]
     for requirement in ("apache-beam", "tensorflow", "tensorflow-datasets", "importlib", "defusedxml"):
         assert f"Requires-Dist: {requirement}" in texts["METADATA"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ssd300.preprocessing.progress import bar
+from ssd300.preprocessing.support.progress import bar
 from ssd300.training.run_directory import RunDirectory
 from ssd300.training.settings import TrainSettings
 

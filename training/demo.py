@@ -10,18 +10,18 @@ from itertools import islice
 from pathlib import Path
 
 from ssd300.datasets.classes import ClassList
-from ssd300.datasets.folder_source import FolderSource
 from ssd300.datasets.shapes import CLASSES, write_shapes_tree
+from ssd300.datasets.sources.folder import FolderSource
 from ssd300.preprocessing.job import preprocess
-from ssd300.preprocessing.progress import bar
-from ssd300.preprocessing.report import summary
-from ssd300.preprocessing.report_page import Section, write_page
+from ssd300.preprocessing.report.summary import summary
 from ssd300.preprocessing.settings import PreprocessSettings
-from ssd300.training.detection_sheet import write_detection_sheet
-from ssd300.training.evaluate import detections_on, evaluate, table
-from ssd300.training.plots import plot_history
+from ssd300.preprocessing.support.html import Section, write_page
+from ssd300.preprocessing.support.progress import bar
+from ssd300.training.evaluation.detection_sheet import write_detection_sheet
+from ssd300.training.evaluation.evaluate import detections_on, evaluate, table
+from ssd300.training.evaluation.plots import plot_history
+from ssd300.training.fit import train
 from ssd300.training.settings import TrainSettings
-from ssd300.training.train import train
 
 _TRAINING, _HELD_OUT = 1000, 240
 _BATCH = 8

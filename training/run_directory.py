@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ssd300.datasets.classes import ClassList
+from ssd300.datasets.files import write_atomically
 from ssd300.model.ssd300 import SSD300
-from ssd300.preprocessing.atomic_file import write_atomically
 from ssd300.training.settings import TrainSettings
 
 _CHECKPOINT = re.compile(r"step-(\d+)\.weights\.h5")

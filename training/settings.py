@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import keras
 
-from ssd300.preprocessing.augmentation import PRESETS, Augmentation, augmentation_named
+from ssd300.preprocessing.augmentation.settings import PRESETS, Augmentation, augmentation_named
 
 Optimizer = Literal["sgd", "adam"]
 Schedule = Literal["step", "cosine", "constant"]

@@ -18,7 +18,7 @@ from ssd300.model import box_coder  # noqa: E402
 from ssd300.model import boxes as box_ops  # noqa: E402
 from ssd300.model.default_boxes import default_boxes  # noqa: E402
 from ssd300.model.spec import PAPER  # noqa: E402
-from ssd300.preprocessing.encoding import encode_batch, encode_ground_truth  # noqa: E402
+from ssd300.preprocessing.encoding.targets import encode_batch, encode_ground_truth  # noqa: E402
 
 _BATCH = 64
 DEFAULT_BOXES = default_boxes(PAPER)

@@ -16,15 +16,15 @@ import numpy as np
 from timing import in_turns, real_data, report, subprocess_rate
 
 from ssd300.datasets.classes import VOC
-from ssd300.datasets.folder_source import FolderSource
+from ssd300.datasets.sources.folder import FolderSource
 from ssd300.model import boxes as box_ops
 from ssd300.model.default_boxes import default_boxes
 from ssd300.model.spec import PAPER
-from ssd300.preprocessing.augmentation import LIGHT, NONE, Augmentation
-from ssd300.preprocessing.augmentation import PAPER as CHAIN
+from ssd300.preprocessing.augmentation.settings import LIGHT, NONE, Augmentation
+from ssd300.preprocessing.augmentation.settings import PAPER as CHAIN
 from ssd300.preprocessing.job import preprocess
 from ssd300.preprocessing.settings import PreprocessSettings
-from ssd300.training.reader import training_batches
+from ssd300.training.reading.reader import training_batches
 
 BATCH, COPIES = 32, 4
 CONTENDERS = Path(__file__).parent / "contenders"

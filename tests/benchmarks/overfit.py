@@ -16,12 +16,12 @@ import numpy as np
 from timing import real_data
 
 from ssd300.datasets.classes import VOC
-from ssd300.datasets.folder_source import FolderSource
+from ssd300.datasets.sources.folder import FolderSource
 from ssd300.preprocessing.job import preprocess
 from ssd300.preprocessing.settings import PreprocessSettings
-from ssd300.training.evaluate import evaluate, table
+from ssd300.training.evaluation.evaluate import evaluate, table
+from ssd300.training.fit import train
 from ssd300.training.settings import TrainSettings
-from ssd300.training.train import train
 
 PICTURES = 8
 

@@ -24,10 +24,10 @@ def main() -> None:
 
 def _plan(pictures: int) -> None:
     from ssd300.datasets.classes import VOC
-    from ssd300.datasets.folder_source import FolderSource
+    from ssd300.datasets.sources.folder import FolderSource
     from ssd300.preprocessing.plan import make_plan
+    from ssd300.preprocessing.runners.shard_list import write_shard_list
     from ssd300.preprocessing.settings import PreprocessSettings
-    from ssd300.preprocessing.shard_list import write_shard_list
 
     with tempfile.TemporaryDirectory() as folder:
         image_sets = Path(folder) / "ImageSets/Main"

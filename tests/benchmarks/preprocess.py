@@ -52,7 +52,7 @@ def main() -> None:
             command = [
                 sys.executable,
                 "-m",
-                "ssd300.training.cli",
+                "ssd300.training.cli.main",
                 "preprocess",
                 "--source",
                 f"train={tree}:{image_set}",

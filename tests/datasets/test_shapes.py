@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from ssd300.datasets.annotation import parse_annotation
-from ssd300.datasets.folder_source import FolderSource
 from ssd300.datasets.shapes import CLASSES, draw_picture, write_shapes_tree
+from ssd300.datasets.sources.folder import FolderSource
 
 PICTURES = range(40)
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from ssd300.datasets.classes import ClassList
-from ssd300.datasets.folder_source import FolderSource
-from ssd300.preprocessing import beam_pipeline, job
+from ssd300.datasets.sources.folder import FolderSource
+from ssd300.preprocessing import job
 from ssd300.preprocessing.job import TooManyRejectsError, check, preprocess, read_report
-from ssd300.preprocessing.local_workers import LocalWorkers
+from ssd300.preprocessing.runners import beam_pipeline
+from ssd300.preprocessing.runners.local_workers import LocalWorkers
 from ssd300.preprocessing.settings import PreprocessSettings
-from ssd300.training.cli import main
+from ssd300.training.cli.main import main
 
 BOX = (30, 20, 150, 100)
 PICTURES = {f"{number:06d}": [("ant", *BOX), ("Bee", -number, 50, 280, 190)] for number in range(8)}

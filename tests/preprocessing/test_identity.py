@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ssd300.datasets.classes import ClassList
-from ssd300.datasets.folder_source import FolderSource
 from ssd300.datasets.shapes import CLASSES
+from ssd300.datasets.sources.folder import FolderSource
 from ssd300.model.default_boxes import digest
 from ssd300.model.spec import ARTICLE, PAPER
 from ssd300.preprocessing.identity import (

@@ -15,13 +15,14 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from ssd300.datasets.classes import ClassList
-from ssd300.datasets.folder_source import FolderSource
-from ssd300.preprocessing import beam_pipeline, execution, job, local_workers
+from ssd300.datasets.sources.folder import FolderSource
+from ssd300.preprocessing import job
 from ssd300.preprocessing.identity import read_identity
 from ssd300.preprocessing.job import JobError, TooManyRejectsError, preprocess, read_report
 from ssd300.preprocessing.plan import Shard
+from ssd300.preprocessing.runners import beam_pipeline, execution, local_workers
+from ssd300.preprocessing.runners.shard_list import places_in, read_shard, write_shard_list
 from ssd300.preprocessing.settings import PreprocessSettings
-from ssd300.preprocessing.shard_list import places_in, read_shard, write_shard_list
 
 BOX = (30, 20, 150, 100)
 GOOD = {f"{number:06d}": [("ant", *BOX), ("bee", number + 1, 50, 280, 190)] for number in range(9)}
@@ -302,7 +303,7 @@ def test_workers_that_die_fail_the_job(settings, output, monkeypatch, tmp_path, 
 
 KILLED = """
 import os, pickle, signal, sys
-from ssd300.preprocessing import beam_pipeline
+from ssd300.preprocessing.runners import beam_pipeline
 from ssd300.preprocessing.job import preprocess
 encode, seen = beam_pipeline.encode_shard, []
 def tick(count):

@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from ssd300.datasets.classes import ClassList
-from ssd300.datasets.sources import parse_source
+from ssd300.datasets.sources.parse import parse_source
 from ssd300.preprocessing.identity import IncompleteDatasetError, read_identity
 from ssd300.preprocessing.job import preprocess
 from ssd300.preprocessing.settings import PreprocessSettings
@@ -102,7 +102,7 @@ def never_killed(tree) -> dict[str, bytes]:
 
 
 def start(tree: Path, output: Path, workers: int) -> subprocess.Popen:
-    command = [sys.executable, "-m", "ssd300.training.cli", "preprocess", "--source", f"train={tree}:train"]
+    command = [sys.executable, "-m", "ssd300.training.cli.main", "preprocess", "--source", f"train={tree}:train"]
     command += ["--classes", str(tree.parent / "classes.txt"), "--shard-size", str(SHARD_SIZE)]
     command += ["--workers", str(workers), "--output", str(output)]
     log = (tree.parent / "log.txt").open("ab")

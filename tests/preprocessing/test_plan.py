@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ssd300.datasets.classes import ClassList
-from ssd300.datasets.folder_source import FolderSource
+from ssd300.datasets.sources.folder import FolderSource
 from ssd300.preprocessing.plan import Plan, Shard, make_plan
 from ssd300.preprocessing.settings import PreprocessSettings
 

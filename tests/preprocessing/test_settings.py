@@ -7,10 +7,10 @@ import math
 import pytest
 
 from ssd300.datasets.classes import VOC, ClassList
-from ssd300.datasets.folder_source import FolderSource
-from ssd300.datasets.tfds_source import TfdsSource
+from ssd300.datasets.sources.folder import FolderSource
+from ssd300.datasets.sources.tfds import TfdsSource
 from ssd300.model.spec import ARTICLE, PAPER
-from ssd300.preprocessing.augmentation import PAPER as AUGMENTATION
+from ssd300.preprocessing.augmentation.settings import PAPER as AUGMENTATION
 from ssd300.preprocessing.settings import PreprocessSettings
 
 GOOD = PreprocessSettings(sources=(FolderSource("train", "VOC2007", "trainval"),), classes=VOC)

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import pytest
 
-from ssd300.preprocessing.augmentation import LIGHT, NONE, PAPER
+from ssd300.preprocessing.augmentation.settings import LIGHT, NONE, PAPER
 from ssd300.training.settings import TrainSettings, named_augmentation
 
 

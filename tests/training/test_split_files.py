@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 from ssd300.datasets.classes import ClassList
-from ssd300.datasets.folder_source import FolderSource
 from ssd300.datasets.record import parse
 from ssd300.datasets.shapes import CLASSES, write_shapes_tree
+from ssd300.datasets.sources.folder import FolderSource
 from ssd300.preprocessing.identity import COMPLETED, IncompleteDatasetError
 from ssd300.preprocessing.job import preprocess
 from ssd300.preprocessing.settings import PreprocessSettings

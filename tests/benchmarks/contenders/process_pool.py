@@ -35,10 +35,10 @@ def encode(source_text: str, ids: list[str], path: str) -> int:
     import tensorflow as tf
 
     from ssd300.datasets.classes import VOC
-    from ssd300.datasets.sources import parse_source
-    from ssd300.preprocessing.encode_shard import checked_pictures, encode_pictures
+    from ssd300.datasets.sources.parse import parse_source
     from ssd300.preprocessing.settings import PreprocessSettings
-    from ssd300.preprocessing.shard_report import ShardReport
+    from ssd300.preprocessing.shards.encode_shard import checked_pictures, encode_pictures
+    from ssd300.preprocessing.shards.shard_report import ShardReport
 
     settings, report = PreprocessSettings((parse_source(source_text),), VOC), ShardReport()
     checked = checked_pictures([(0, picture_id) for picture_id in ids], settings, report)

@@ -1,0 +1,186 @@
+"""Pictures with an XML each in folders: a VOC tree, or a flat folder as LabelImg writes it."""
+
+import posixpath
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+
+import tensorflow as tf
+
+from ssd300.datasets.annotation import parse_annotation
+from ssd300.datasets.faults import RejectedError
+from ssd300.datasets.files import read_file
+from ssd300.datasets.sources.base import RawPicture, check_split_name
+
+# A picture is looked for under these endings, in this order.
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".JPG", ".JPEG", ".png", ".PNG")
+
+# Where annotations and pictures are in a tree, likeliest first; in a flat folder side by side.
+_LAYOUTS = (("Annotations", "JPEGImages"), ("annotations", "images"), ("", ""))
+_IMAGE_SETS = ("ImageSets/Main", "ImageSets", "")
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """Pictures and annotations of one tree or flat folder, destined for one split.
+
+    Attributes:
+        split: name of the split in the encoded dataset, letters, digits and underscores.
+        root: the folder: with ``Annotations`` and ``JPEGImages``, with ``annotations`` and ``images``, or with
+            pictures and XML side by side.
+        image_set: a list of ids such as ``trainval``, in ``ImageSets/Main``, ``ImageSets`` or the folder itself; None
+            takes all that is there.
+    """
+
+    split: str
+    root: str
+    image_set: str | None = None
+
+    # Pictures may be read in any order.
+    sequential = False
+
+    def __post_init__(self) -> None:
+        check_split_name(self.split)
+        if not self.root or (
+            self.image_set is not None and PurePosixPath(self.image_set).name != (self.image_set or None)
+        ):
+            raise ValueError(
+                f"expected a folder and the name of an image set, got {self.root!r} and {self.image_set!r}"
+            )
+        if "://" not in self.root:  # one folder, one spelling: sources are told apart by it
+            object.__setattr__(self, "root", posixpath.normpath(self.root))
+
+    def __str__(self) -> str:
+        return f"{self.split}={self.root}" + ("" if self.image_set is None else f":{self.image_set}")
+
+    @property
+    def path_parts(self) -> tuple[str, ...]:
+        """The parts of the root's path, of which the last name it best."""
+        return PurePosixPath(self.root).parts
+
+    @property
+    def content(self) -> str:
+        """What of the tree it takes."""
+        return "*" if self.image_set is None else self.image_set
+
+    def ids(self) -> list[str]:
+        """The ids of the image set in its order; the flags of a per-class file (``000012 -1``) are cut off.
+
+        Without an image set: of all annotations and pictures, sorted, so that one without the other is accounted for.
+
+        Raises:
+            ValueError: the folder or the image set does not exist or cannot be read, or names no picture.
+        """
+        if not tf.io.gfile.isdir(self.root):
+            raise ValueError(f"--source {self}: {self.root} is not a folder")
+        ids = self._all_ids() if self.image_set is None else self._listed_ids()
+        if not ids:
+            where = self._annotations if self.image_set is None else self.image_set_path
+            raise ValueError(f"--source {self}: {where} names no picture")
+        return ids
+
+    def read(self, ids: Sequence[str]) -> Iterator[RawPicture | RejectedError]:
+        """The pictures of these ids in their order, or why one cannot be used."""
+        for picture_id in ids:
+            try:
+                yield self._read(picture_id)
+            except RejectedError as error:
+                yield error
+
+    def class_names(self) -> Iterator[str]:
+        """The class names of all annotations, as often as they occur; files that cannot be used give none."""
+        # Reading waits for disks more than it computes.
+        with ThreadPoolExecutor(16) as pool:
+            for found in pool.map(_class_names, map(self.annotation_path, filter(_stays_inside, self.ids()))):
+                yield from found
+
+    @cached_property
+    def image_set_path(self) -> str:
+        """Path of the text file that lists the ids: the first that exists, or where VOC has it."""
+        paths = [_join(self.root, folder, f"{self.image_set}.txt") for folder in _IMAGE_SETS]
+        return next((path for path in paths if tf.io.gfile.exists(path)), paths[0])
+
+    def annotation_path(self, picture_id: str) -> str:
+        """Path of the XML of a picture."""
+        return f"{self._annotations}/{picture_id}.xml"
+
+    def picture_paths(self, picture_id: str) -> list[str]:
+        """Paths where the picture may be, likeliest first. The XML's own <filename> is never followed."""
+        return [f"{self._pictures}/{picture_id}{suffix}" for suffix in PICTURE_SUFFIXES]
+
+    @cached_property
+    def _folders(self) -> tuple[str, str]:
+        layouts = [tuple(_join(self.root, folder) for folder in layout) for layout in _LAYOUTS]
+        annotations, pictures = next(pair for pair in layouts if tf.io.gfile.isdir(pair[0]) or pair is layouts[-1])
+        return annotations, pictures
+
+    @property
+    def _annotations(self) -> str:
+        return self._folders[0]
+
+    @property
+    def _pictures(self) -> str:
+        return self._folders[1]
+
+    def _all_ids(self) -> list[str]:
+        ids = set()
+        for folder, suffixes in ((self._annotations, (".xml",)), (self._pictures, PICTURE_SUFFIXES)):
+            if not tf.io.gfile.isdir(folder):
+                continue
+            try:
+                names = [PurePosixPath(name) for name in tf.io.gfile.listdir(folder)]
+            except UnicodeDecodeError as error:
+                raise ValueError(f"--source {self}: a file's name in {folder} is not UTF-8: {error.object!r}") from None
+            ids |= {name.stem for name in names if name.suffix in suffixes}
+        return sorted(ids)
+
+    def _listed_ids(self) -> list[str]:
+        try:
+            with tf.io.gfile.GFile(self.image_set_path, "rb") as file:
+                lines = file.read().decode("utf-8-sig").splitlines()
+        except (tf.errors.OpError, UnicodeDecodeError) as error:
+            raise ValueError(f"--source {self}: cannot read {self.image_set_path}: {error}") from None
+        return _without_flags([line.strip() for line in lines if line.strip()])
+
+    def _read(self, picture_id: str) -> RawPicture:
+        if not _stays_inside(picture_id):
+            raise RejectedError("unsafe_id", self.annotation_path(picture_id), f"{picture_id!r} leads out of the tree")
+        annotation_path = self.annotation_path(picture_id)
+        xml = read_file(annotation_path)
+        if xml is None:
+            raise RejectedError("missing_annotation", annotation_path, "there is no such file that can be read")
+        annotation = parse_annotation(xml, annotation_path)
+        paths = self.picture_paths(picture_id)
+        for path in paths:
+            data = read_file(path)
+            if data is not None:
+                return RawPicture(annotation, data, path, annotation_path)
+        raise RejectedError("missing_picture", paths[0], "there is no such file that can be read")
+
+
+def _join(*parts: str) -> str:
+    return "/".join(part for part in parts if part)
+
+
+def _stays_inside(picture_id: str) -> bool:
+    """Whether a picture of this id is in its tree."""
+    return ".." not in PurePosixPath(picture_id).parts
+
+
+def _without_flags(lines: list[str]) -> list[str]:
+    """Ids of a per-class file without their flags. It is one if every line has a flag: an id may end in " 1", too."""
+    parts = [line.rsplit(None, 1) for line in lines]
+    if all(len(part) == 2 and part[1] in ("-1", "0", "1") for part in parts):
+        return [part[0] for part in parts]
+    return lines
+
+
+def _class_names(path: str) -> list[str]:
+    """Class names in an annotation; none if it cannot be used: the job will reject it and say why."""
+    xml = read_file(path)
+    try:
+        return [] if xml is None else [voc_object.name for voc_object in parse_annotation(xml, path).objects]
+    except RejectedError:
+        return []

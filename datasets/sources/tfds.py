@@ -1,0 +1,212 @@
+"""A TFDS object-detection dataset as a source: any with pictures, boxes and, best of all, class labels."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ssd300.datasets.annotation import LARGEST_COORDINATE, Annotation, VocObject
+from ssd300.datasets.classes import BACKGROUND, canonical
+from ssd300.datasets.faults import RejectedError
+from ssd300.datasets.sources.base import RawPicture, check_split_name
+
+SCHEME = "tfds:"
+
+# Flags of an object by the names that datasets give them. A crowd (COCO) or a group (Open Images) becomes difficult,
+# as in Caffe's reader of COCO: it trains, and evaluation counts it neither way.
+_DIFFICULT = ("is_difficult", "is_crowd", "is_group_of")
+_TRUNCATED = ("is_truncated",)
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """Where a dataset's examples have what is needed."""
+
+    image: str
+    objects: str
+    box: str
+    label: str | None
+
+
+@dataclass(frozen=True)
+class TfdsSource:
+    """A split, or a slice of one, of a TFDS dataset that is prepared already, destined for one split.
+
+    Attributes:
+        split: name of the split in the encoded dataset, letters, digits and underscores.
+        name: of a dataset, such as ``voc/2012``, or the folder of a prepared one.
+        tfds_split: ``train`` or a slice such as ``train[:80%]``.
+    """
+
+    split: str
+    name: str
+    tfds_split: str
+
+    # Its files give records one after the other: a shard takes neighbours.
+    sequential = True
+
+    def __post_init__(self) -> None:
+        check_split_name(self.split)
+        if not self.name or not self.tfds_split:
+            raise ValueError(
+                f"expected the name of a TFDS dataset and its split, got {self.name!r}, {self.tfds_split!r}"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.split}={self.root}:{self.tfds_split}"
+
+    @property
+    def root(self) -> str:
+        """What tells datasets apart."""
+        return f"{SCHEME}{self.name}"
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+        return type(self), (self.split, self.name, self.tfds_split)  # without the builder
+
+    @property
+    def path_parts(self) -> tuple[str, ...]:
+        """The dataset's name, or the parts of its folder's path."""
+        registered = self.name.count("/") <= 1 and not self.name.startswith((".", "/"))
+        return ("tfds", self.name.replace("/", "-")) if registered else PurePosixPath(self.name).parts
+
+    @property
+    def content(self) -> str:
+        """What of the dataset it takes."""
+        return f"{self.tfds_split} of version {self._builder.info.version}"
+
+    def ids(self) -> list[str]:
+        """``SPLIT/NUMBER`` of each example.
+
+        Raises:
+            ValueError: there is no such dataset or split, or it has no boxes.
+        """
+        _ = self._keys
+        splits = self._builder.info.splits
+        if not splits:  # known from its code alone, as when TFDS mocks it
+            count = int(self._read_range(self.tfds_split).cardinality())
+            return [f"{self.tfds_split}/{number:08d}" for number in range(max(count, 0))]
+        import tensorflow_datasets as tfds
+
+        try:
+            parts = tfds.core.ReadInstruction.from_spec(self.tfds_split).to_absolute(splits)
+        except (ValueError, KeyError, AssertionError) as error:
+            raise ValueError(f"--source {self}: {error}") from None
+        ids = [
+            f"{part.splitname}/{number:08d}"
+            for part in parts
+            for number in range(part.from_ or 0, splits[part.splitname].num_examples if part.to is None else part.to)
+        ]
+        if not ids:
+            raise ValueError(f"--source {self}: the split names no picture")
+        return ids
+
+    def read(self, ids: Sequence[str]) -> Iterator[RawPicture | RejectedError]:
+        """The pictures of these ids in their order, or why one cannot be used; neighbours are read together."""
+        parsed = [(split, int(number)) for split, number in (picture_id.rsplit("/", 1) for picture_id in ids)]
+        breaks = [i for i, ((a, m), (b, n)) in enumerate(pairwise(parsed), start=1) if (a, m + 1) != (b, n)]
+        for start, stop in pairwise([0, *breaks, len(parsed)]):
+            split, first = parsed[start]
+            yield from self._read_neighbours(split, first, ids[start:stop])
+
+    def class_names(self) -> Iterator[str]:
+        """The names of all classes, whether they occur or not."""
+        keys = self._keys
+        if keys.label is None:
+            yield keys.objects
+        else:  # some datasets, ours among them, count the background as a class
+            yield from (name for name in self._label_feature(keys).names if canonical(name) != BACKGROUND)
+
+    def _read_neighbours(self, split: str, first: int, ids: Sequence[str]) -> Iterator[RawPicture | RejectedError]:
+        examples = iter(self._read_range(f"{split}[{first}:{first + len(ids)}]"))
+        for picture_id in ids:
+            path = f"{self.root}/{picture_id}"
+            try:
+                example = next(examples)
+            except (StopIteration, tf.errors.OpError) as error:
+                yield RejectedError("missing_picture", path, f"the dataset gives no such example: {error!r}")
+                continue
+            try:
+                yield self._raw_picture(example, path)
+            except RejectedError as error:
+                yield error
+
+    def _read_range(self, split: str) -> Any:
+        import tensorflow_datasets as tfds
+
+        try:
+            return self._builder.as_dataset(
+                split=split,
+                shuffle_files=False,
+                decoders={self._keys.image: tfds.decode.SkipDecoding()},
+                read_config=tfds.ReadConfig(interleave_cycle_length=1),  # in the order of the files
+            )
+        except (ValueError, AssertionError, KeyError) as error:
+            raise ValueError(f"--source {self}: {error}") from None
+
+    def _raw_picture(self, example: dict[str, Any], path: str) -> RawPicture:
+        keys = self._keys
+        objects = example[keys.objects]
+        boxes = objects[keys.box].numpy()
+        if not (np.abs(boxes) <= LARGEST_COORDINATE).all():
+            raise RejectedError("bad_number", path, f"a box must be of numbers, got {boxes.tolist()}")
+        names = [keys.objects] * len(boxes) if keys.label is None else self._names(objects[keys.label].numpy())
+        difficult, truncated = (_flags(objects, flags, len(boxes)) for flags in (_DIFFICULT, _TRUNCATED))
+        found = tuple(
+            VocObject(name, xmin, ymin, xmax, ymax, difficult=hard, truncated=cut)
+            for name, (ymin, xmin, ymax, xmax), hard, cut in zip(
+                names, boxes.tolist(), difficult, truncated, strict=True
+            )
+        )
+        name = example.get("image/filename")
+        if name is not None:  # the name alone: what else a dataset wrote there leads nowhere
+            path = f"{path}/{PurePosixPath(name.numpy().decode('utf-8', 'replace')).name}"
+        return RawPicture(Annotation(None, found, in_fractions=True), example[keys.image].numpy(), path, path)
+
+    def _names(self, labels: Any) -> list[str]:
+        names = self._label_feature(self._keys).names
+        # A label that the dataset itself calls unknown (-1) has no name, and the class list none for it.
+        return [names[label] if 0 <= label < len(names) else str(label) for label in labels]
+
+    def _label_feature(self, keys: _Keys) -> Any:
+        return self._builder.info.features[keys.objects].feature[keys.label]
+
+    @cached_property
+    def _builder(self) -> Any:
+        import tensorflow_datasets as tfds
+
+        try:
+            if tf.io.gfile.exists(f"{self.name}/dataset_info.json"):
+                return tfds.builder_from_directory(self.name)
+            return tfds.builder(self.name)
+        except (tfds.core.registered.DatasetNotFoundError, ValueError, AssertionError) as error:
+            raise ValueError(f"--source {self}: there is no TFDS dataset {self.name}: {error}") from None
+
+    @cached_property
+    def _keys(self) -> _Keys:
+        import tensorflow_datasets as tfds
+
+        features = self._builder.info.features
+        images = [key for key, feature in features.items() if isinstance(feature, tfds.features.Image)]
+        for key, feature in features.items():
+            inner = getattr(feature, "feature", None)
+            if not isinstance(inner, tfds.features.FeaturesDict):
+                continue
+            boxes = [name for name, part in inner.items() if isinstance(part, tfds.features.BBoxFeature)]
+            labels = [name for name, part in inner.items() if isinstance(part, tfds.features.ClassLabel)]
+            if images and boxes:
+                label = "label" if "label" in labels else next(iter(labels), None)
+                return _Keys("image" if "image" in images else images[0], key, boxes[0], label)
+        raise ValueError(
+            f"--source {self}: expected a dataset with a picture and a sequence of objects with boxes, "
+            f"its features are {', '.join(features)}"
+        )
+
+
+def _flags(objects: dict[str, Any], names: Sequence[str], count: int) -> list[bool]:
+    present = [objects[name].numpy().astype(bool) for name in names if name in objects]
+    return [any(flags) for flags in zip(*present, strict=True)] if present else [False] * count

@@ -1,0 +1,85 @@
+"""Pixels: from a JPEG and a window to the network's input, decoding no more of the picture than the window shows."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from ssd300.model.spec import IMAGE_SIZE
+
+# The released model's mean, on which an expansion puts the picture: Caffe's `mean_value`s, as RGB.
+MEAN_COLOR = (123, 117, 104)
+_RATIOS = (1, 2, 4, 8)  # by which libjpeg can scale a picture down while it decodes
+
+
+def decode(jpeg: Any) -> tf.Tensor:
+    """A JPEG as the network's input, uint8 ``[300, 300, 3]`` RGB.
+
+    The whole picture is stretched to the square, as Caffe's test phase does.
+    """
+    source = tf.concat([[0, 0], tf.io.extract_jpeg_shape(jpeg)[:2]], axis=0)
+    return round_to_bytes(render(jpeg, source, tf.constant([0, 0, IMAGE_SIZE, IMAGE_SIZE])))
+
+
+def round_to_bytes(pixels: tf.Tensor) -> tf.Tensor:
+    """Float pixels 0 to 255 as uint8, rounded."""
+    return tf.cast(pixels + 0.5, tf.uint8)
+
+
+def render(jpeg: Any, source: Any, target: Any) -> tf.Tensor:
+    """A window of a picture before colours change, float32 ``[300, 300, 3]``, 0 where the picture ends.
+
+    Only the visible part is decoded, and scaled down by 2, 4 or 8 on the way where it is shown that much smaller; the
+    rest is bilinear.
+
+    Args:
+        jpeg: scalar string.
+        source: top, left, height and width in the picture, int32 ``[4]``, as `Placement` has them.
+        target: the same in the input; 0 by 0 for a picture that is not visible.
+    """
+    shrink = tf.reduce_min(source[2:] // tf.maximum(target[2:], 1))
+    branch = tf.cast(shrink >= 2, tf.int32) + tf.cast(shrink >= 4, tf.int32) + tf.cast(shrink >= 8, tf.int32)
+
+    def visible() -> tf.Tensor:
+        pixels = tf.switch_case(branch, [lambda ratio=ratio: _decode_part(jpeg, source, ratio) for ratio in _RATIOS])
+        part = _resize(pixels, target[2:])
+        fills = tf.reduce_all(target[2:] == IMAGE_SIZE)
+        return tf.cond(fills, lambda: part, lambda: _on_canvas(part, target))
+
+    canvas = tf.cond(target[2] > 0, visible, lambda: tf.zeros([IMAGE_SIZE, IMAGE_SIZE, 3]))
+    return tf.ensure_shape(canvas, [IMAGE_SIZE, IMAGE_SIZE, 3])
+
+
+def on_mean(pixels: tf.Tensor, shown: tf.Tensor) -> tf.Tensor:
+    """Float pixels ``[300, 300, 3]`` with the mean colour outside of `shown`.
+
+    Args:
+        pixels: 0 to 255.
+        shown: top, left, height and width, int32 ``[4]``.
+    """
+    places = tf.range(IMAGE_SIZE)
+    rows, columns = (
+        tf.cast((places >= shown[axis]) & (places < shown[axis] + shown[axis + 2]), tf.float32) for axis in (0, 1)
+    )  # [300] each
+    # Products instead of a choice: XLA makes vector instructions of them.
+    inside = (rows[:, None] * columns[None])[..., None]  # [300, 300, 1]
+    return pixels * inside + (1 - inside) * tf.constant(MEAN_COLOR, tf.float32)
+
+
+def _decode_part(jpeg: Any, source: tf.Tensor, ratio: int) -> tf.Tensor:
+    low = source[:2] // ratio
+    high = -(-(source[:2] + source[2:]) // ratio)
+    window = tf.concat([low, high - low], axis=0)
+    # The default transform overflows at hard edges of nearly lossless files, and is no faster.
+    return tf.io.decode_and_crop_jpeg(jpeg, window, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
+
+
+def _resize(pixels: tf.Tensor, size: Any) -> tf.Tensor:
+    # The kernel takes half the time on floats.
+    pixels = tf.cast(pixels, tf.float32)[None]
+    return tf.raw_ops.ResizeBilinear(images=pixels, size=size, half_pixel_centers=True)[0]
+
+
+def _on_canvas(part: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    low = target[:2]
+    high = IMAGE_SIZE - low - target[2:]
+    return tf.pad(part, tf.stack([tf.stack([low[0], high[0]]), tf.stack([low[1], high[1]]), tf.constant([0, 0])]))

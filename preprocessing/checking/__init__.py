@@ -1,0 +1,1 @@
+"""Checking and repairing one picture and its objects, before anything is encoded."""

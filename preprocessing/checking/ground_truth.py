@@ -1,0 +1,154 @@
+"""From a parsed annotation to ground truth: labels, boxes as fractions, and the faults repaired on the way."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ssd300.datasets.annotation import Annotation, Convention, VocObject, fractions
+from ssd300.datasets.classes import ClassList
+from ssd300.datasets.faults import DROPPED_EMPTY, RejectedError
+from ssd300.preprocessing.checking.picture import Picture
+
+# A box that reaches over the border by a larger share of the picture's side was hardly drawn on this picture.
+_SLIGHTLY_OVER = 0.1 + 1e-6
+# What float32 fractions may be off, in pixels of the largest pictures.
+_PIXEL_ERROR = 0.01
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """The objects of one picture.
+
+    Attributes:
+        boxes: corner boxes, float32 ``[G, 4]`` in [0, 1], of positive area.
+        labels: classes from 1, int32 ``[G]``.
+        difficult: bool ``[G]``.
+        truncated: bool ``[G]``.
+        repairs: names of the faults repaired, one entry a repair.
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    difficult: np.ndarray
+    truncated: np.ndarray
+    repairs: tuple[str, ...]
+
+
+def ground_truth(
+    annotation: Annotation,
+    picture: Picture,
+    *,
+    classes: ClassList,
+    convention: Convention,
+    path: str,
+    min_size: float = 0.0,
+    drop_empty: bool = False,
+) -> GroundTruth:
+    """The ground truth of `picture`, in the order of its annotation.
+
+    Args:
+        annotation: as parsed.
+        picture: its own size counts, whatever the annotation says of it.
+        classes: the class list; names may differ from it in case and blanks.
+        convention: how VOC pixel coordinates become fractions.
+        path: the annotation's file, for the messages.
+        min_size: objects whose width or height is less, in pixels of the picture, are left out.
+        drop_empty: whether a picture without an object is rejected.
+
+    Raises:
+        RejectedError: an object's class is unknown, or its box is empty or outside the picture; or the picture has no
+            object and is not wanted.
+    """
+    repairs = _size_repairs(annotation, picture)
+    frame, orientation = (picture.width, picture.height), 1
+    if annotation.in_fractions:
+        frame, convention = (1, 1), "caffe"
+    elif picture.orientation >= 5 and annotation.size == picture.stored_size:
+        # A tool that ignored the EXIF orientation annotated the picture as it lies in the file, and <size> tells.
+        frame, orientation = picture.stored_size, picture.orientation
+    rows: dict[tuple[int, tuple[float, ...]], VocObject] = {}
+    for voc_object in annotation.objects:
+        try:
+            label = classes.label(voc_object.name)
+        except KeyError:
+            raise RejectedError(
+                "unknown_class", path, f"class {voc_object.name!r} is none of: {', '.join(classes.names)}"
+            ) from None
+        if not classes.is_exact(voc_object.name):
+            repairs.append("class_spelling")
+        box = _box(voc_object, frame, orientation, convention, path, repairs)
+        if min(picture.height * (box[2] - box[0]), picture.width * (box[3] - box[1])) < min_size - _PIXEL_ERROR:
+            repairs.append("small_object")
+            continue
+        if (label, box) in rows:
+            repairs.append("duplicate_object")
+        rows.setdefault((label, box), voc_object)
+    if not rows:
+        if drop_empty:
+            raise RejectedError(DROPPED_EMPTY, path, "no object, and such pictures are not wanted")
+        repairs.append("no_objects")
+    return GroundTruth(
+        boxes=np.array([box for _, box in rows], np.float32).reshape(-1, 4),
+        labels=np.array([label for label, _ in rows], np.int32),
+        difficult=np.array([row.difficult for row in rows.values()], bool),
+        truncated=np.array([row.truncated for row in rows.values()], bool),
+        repairs=tuple(repairs),
+    )
+
+
+def _size_repairs(annotation: Annotation, picture: Picture) -> list[str]:
+    sizes = picture.stored_size, (picture.width, picture.height)
+    if annotation.in_fractions or annotation.size in sizes:
+        return []
+    if annotation.size is None:
+        return ["missing_size"]
+    return ["swapped_size" if annotation.size[::-1] in sizes else "wrong_size"]
+
+
+def turn_upright(box: tuple[float, ...], orientation: int) -> tuple[float, ...]:
+    """A box ``(ymin, xmin, ymax, xmax)`` of a picture as it lies in its file, in the picture turned upright.
+
+    Args:
+        box: fractions of the lying picture.
+        orientation: EXIF's, one of the four that swap width and height.
+    """
+    ymin, xmin, ymax, xmax = box
+    if orientation == 5:  # mirrored along the main diagonal
+        return xmin, ymin, xmax, ymax
+    if orientation == 6:  # lies on its left side: a quarter clockwise turns it upright
+        return xmin, 1 - ymax, xmax, 1 - ymin
+    if orientation == 7:  # mirrored along the other diagonal
+        return 1 - xmax, 1 - ymax, 1 - xmin, 1 - ymin
+    if orientation == 8:  # a quarter counter-clockwise turns it upright
+        return 1 - xmax, ymin, 1 - xmin, ymax
+    raise ValueError(f"orientation must be 5, 6, 7 or 8, got {orientation}")
+
+
+def _box(
+    voc_object: VocObject,
+    frame: tuple[int, int],
+    orientation: int,
+    convention: Convention,
+    path: str,
+    repairs: list[str],
+) -> tuple[float, ...]:
+    xmin, ymin, xmax, ymax = voc_object.xmin, voc_object.ymin, voc_object.xmax, voc_object.ymax
+    if xmin > xmax or ymin > ymax:
+        repairs.append("swapped_corners")
+        xmin, xmax, ymin, ymax = min(xmin, xmax), max(xmin, xmax), min(ymin, ymax), max(ymin, ymax)
+    said = f"object {voc_object.name!r}: box xmin={xmin:g} ymin={ymin:g} xmax={xmax:g} ymax={ymax:g}"
+    width, height = frame
+    box: tuple[float, ...] = fractions((xmin, ymin, xmax, ymax), width=width, height=height, convention=convention)
+    if orientation != 1:
+        box = turn_upright(box, orientation)
+    # float32 is what the records hold: two corners that differ only beyond it make no area either.
+    exact = np.array(box, np.float32)
+    if exact[0] >= exact[2] or exact[1] >= exact[3]:
+        raise RejectedError("no_area", path, f"{said} has no area")
+    clipped = np.clip(exact, 0, 1)
+    if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
+        raise RejectedError("outside_picture", path, f"{said} lies outside the picture of {width}x{height}")
+    over = float(np.abs(clipped - exact).max())
+    if over > 0:
+        repairs.append("clipped_box" if over <= _SLIGHTLY_OVER else "overreaching_box")
+    return tuple(clipped.tolist())

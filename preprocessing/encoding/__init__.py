@@ -1,0 +1,1 @@
+"""Matching and encoding: from ground truth boxes to targets of the default boxes."""

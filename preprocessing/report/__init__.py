@@ -1,0 +1,1 @@
+"""The report of a job: numbers, charts and the HTML page."""

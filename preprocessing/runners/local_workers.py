@@ -1,0 +1,141 @@
+"""Several worker processes on this machine, each with an in-memory Beam pipeline over shards of its own.
+
+Beam's own multi-processing on one machine loses elements now and then; separate pipelines have nothing to lose. The
+processes are forked from one that has imported TensorFlow and Beam, which takes longer than encoding a thousand
+images. That one is a program of its own (``python -m`` with this module's name), so that nothing of the launcher is
+forked.
+"""
+
+import gc
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from types import TracebackType
+
+from ssd300.preprocessing.support.quiet import import_tensorflow, quiet_import
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one worker does: a Beam pipeline over one list of shards.
+
+    Attributes:
+        shards: path of its list of shards.
+        settings: of the job, as text.
+        output: folder of the dataset, None to check alone.
+        reports: folder of the shards' reports.
+        progress: folder of the progress files.
+        beam_arguments: Beam's own options.
+    """
+
+    shards: str
+    settings: str
+    output: str | None
+    reports: str
+    progress: str | None
+    beam_arguments: tuple[str, ...]
+
+
+class LocalWorkers:
+    """Workers that are getting ready; they wait for their tasks and end with this process, however it ends."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen([sys.executable, "-m", __name__], stdin=subprocess.PIPE)
+
+    def __enter__(self) -> "LocalWorkers":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def run(self, tasks: Sequence[Task]) -> int:
+        """Runs each task in a process of its own, waits for all, and returns how many of the processes died."""
+        orders = json.dumps([asdict(task) for task in tasks]).encode()
+        try:
+            self._process.communicate(orders)
+        except BrokenPipeError:
+            self._process.wait()
+        return len(tasks) if self._process.returncode < 0 else min(self._process.returncode, len(tasks))
+
+    def stop(self) -> None:
+        """Ends the workers; what they were writing is left under temporary names."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+
+
+def main() -> int:
+    """Gets ready, reads the tasks from standard input, forks a worker for each; returns how many died."""
+    _end_with(os.getppid())
+    _import()
+    tasks = [Task(**task) for task in json.loads(sys.stdin.buffer.read() or b"[]")]
+    workers = [_fork(task) for task in tasks]
+    return sum(os.waitpid(worker, 0)[1] != 0 for worker in workers)
+
+
+def _import() -> None:
+    # Imported here, started in the workers: TensorFlow's threads would not survive a fork.
+    with quiet_import():
+        importlib.import_module("ssd300.preprocessing.runners.beam_pipeline")
+    # What is there now stays: the workers' garbage collectors need not look at it again, nor write to its pages.
+    gc.collect()
+    gc.freeze()
+
+
+def _fork(task: Task) -> int:
+    parent = os.getpid()
+    child = os.fork()
+    if child:
+        return child
+    status = 1
+    try:
+        _end_with(parent)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher ends the workers
+        import_tensorflow(threads=1)
+        run_task(task)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)  # and nothing of what the parent wants to do at its end
+
+
+def run_task(task: Task) -> None:
+    """Runs a task in this process."""
+    from ssd300.preprocessing.runners.beam_pipeline import pipeline_options, run_pipeline
+    from ssd300.preprocessing.settings import PreprocessSettings
+
+    run_pipeline(
+        task.shards,
+        PreprocessSettings.from_json(task.settings),
+        output=task.output,
+        reports=task.reports,
+        progress=task.progress,
+        options=pipeline_options(task.beam_arguments),
+    )
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process soon after its parent was killed: nobody waits for its shards any more."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

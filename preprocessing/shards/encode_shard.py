@@ -1,0 +1,166 @@
+"""Encoding one shard: from the names of its pictures to one file of records and its report."""
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import groupby
+
+import numpy as np
+import tensorflow as tf
+
+from ssd300.datasets.faults import RejectedError
+from ssd300.datasets.files import write_atomically
+from ssd300.datasets.record import Record
+from ssd300.model.default_boxes import stage_offsets
+from ssd300.preprocessing.encoding.targets import Targets, encode_and_mirror
+from ssd300.preprocessing.plan import Picture as PlannedPicture
+from ssd300.preprocessing.plan import Shard
+from ssd300.preprocessing.settings import PreprocessSettings
+from ssd300.preprocessing.shards.checked_picture import CheckedPicture, check
+from ssd300.preprocessing.shards.copies import augmented_copies
+from ssd300.preprocessing.shards.object_statistics import best_overlaps, histograms
+from ssd300.preprocessing.shards.shard_report import PoorlyReached, Reject, ShardReport
+
+# Pictures are encoded together, as many as this or as fill so many bytes: the encoding is cheap in batches, and a
+# worker holds no more than one of them.
+_BATCH_PICTURES, _BATCH_BYTES = 64, 32_000_000
+
+
+def encode_shard(
+    shard: Shard,
+    settings: PreprocessSettings,
+    *,
+    output: str | None,
+    reports: str,
+    tick: Callable[[int], None] | None = None,
+) -> ShardReport:
+    """Writes ``output/<shard>``, its copies' files and ``reports/<shard>.json``; each is whole or absent at any moment.
+
+    All are written under a name of this attempt's own and renamed, the report last: a shard with a report is done.
+    The bytes depend on the shard, the settings and the files alone.
+
+    Args:
+        shard: the pictures.
+        settings: the job's.
+        output: folder of the dataset; None to check the pictures and write no record.
+        reports: folder of the reports.
+        tick: called with the number of pictures done since the last call.
+    """
+    copies = settings.copies_of(shard.split) if output is not None else 0
+    report = ShardReport(copy_bytes=[0] * copies)
+    paths = [f"{output}/{shard.name}", *(f"{output}/{shard.copy_name(number + 1)}" for number in range(copies))]
+    temporary = [f"{path}.tmp-{uuid.uuid4().hex}" for path in paths]
+    with ExitStack() as files:
+        writers = [] if output is None else [files.enter_context(tf.io.TFRecordWriter(path)) for path in temporary]
+        for batch in _batches(checked_pictures(shard.pictures, settings, report, tick)):
+            for record in encode_pictures(batch, settings, report):
+                serialized = record.serialize()
+                report.written += 1
+                report.bytes += len(serialized)
+                if writers:
+                    writers[0].write(serialized)
+            for number in range(copies):
+                for record in augmented_copies(batch, number + 1, settings):
+                    serialized = record.serialize()
+                    report.copy_bytes[number] += len(serialized)
+                    report.copy_objects += len(record.labels)
+                    report.copy_matches += len(record.targets[0])
+                    writers[number + 1].write(serialized)
+    if output is not None:
+        for source, path in zip(temporary, paths, strict=True):
+            tf.io.gfile.rename(source, path, overwrite=True)
+    write_atomically(f"{reports}/{shard.key}.json", json.dumps(report.to_json(), sort_keys=True))
+    return report
+
+
+def checked_pictures(
+    pictures: Sequence[PlannedPicture],
+    settings: PreprocessSettings,
+    report: ShardReport,
+    tick: Callable[[int], None] | None = None,
+) -> Iterator[CheckedPicture]:
+    """Reads and checks pictures one after the other; what is kept out goes into `report`."""
+    for number, group in groupby(pictures, key=lambda picture: picture[0]):
+        source = settings.sources[number]
+        ids = [picture_id for _, picture_id in group]
+        for picture_id, raw in zip(ids, source.read(ids), strict=True):
+            name = f"{settings.tree_name(source)}/{picture_id}"
+            report.read += 1
+            try:
+                if isinstance(raw, RejectedError):
+                    raise raw
+                checked = check(raw, name, settings)
+            except RejectedError as error:
+                report.rejects.append(Reject(name, error.path, error.fault, error.message))
+            else:
+                yield checked
+            if tick is not None:
+                tick(1)
+
+
+def _batches(pictures: Iterator[CheckedPicture]) -> Iterator[list[CheckedPicture]]:
+    batch, size = [], 0
+    for picture in pictures:
+        batch.append(picture)
+        size += len(picture.picture.jpeg)
+        if len(batch) == _BATCH_PICTURES or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def encode_pictures(
+    pictures: Sequence[CheckedPicture], settings: PreprocessSettings, report: ShardReport
+) -> Iterator[Record]:
+    """Encodes pictures and adds what was found to `report`; the records come in the same order."""
+    counts = np.array([len(one.truth.labels) for one in pictures])
+    boxes = np.concatenate([one.truth.boxes for one in pictures])
+    labels = np.concatenate([one.truth.labels for one in pictures])
+    targets, flipped = encode_and_mirror(boxes, counts, settings.spec)
+    _count_objects(pictures, boxes, labels, counts, targets, settings, report)
+    for one, plain_rows, flipped_rows in zip(pictures, targets.rows, flipped.rows, strict=True):
+        yield Record(
+            image=one.picture.jpeg,
+            height=one.picture.height,
+            width=one.picture.width,
+            filename=one.filename,
+            picture_id=one.name,
+            boxes=one.truth.boxes,
+            labels=one.truth.labels.tolist(),
+            difficult=one.truth.difficult.tolist(),
+            truncated=one.truth.truncated.tolist(),
+            targets=targets.of(plain_rows, labels),
+            flipped_targets=flipped.of(flipped_rows, labels),
+        )
+
+
+def _count_objects(
+    pictures: Sequence[CheckedPicture],
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    counts: np.ndarray,
+    targets: Targets,
+    settings: PreprocessSettings,
+    report: ShardReport,
+) -> None:
+    spec, names = settings.spec, settings.classes.names
+    for one in pictures:
+        report.findings.update(one.picture.repairs + one.truth.repairs)
+        report.difficult += int(one.truth.difficult.sum())
+    report.negatives += int((counts == 0).sum())
+    report.objects.update(Counter(names[label - 1] for label in labels.tolist()))
+    stages = np.searchsorted(stage_offsets(spec), targets.indices, side="right") - 1
+    report.matches.update(Counter(spec.feature_maps[stage].name for stage in stages.tolist()))
+    report.unmatched += len(boxes) - len(np.unique(targets.objects))
+    overlaps = best_overlaps(boxes, targets.highest, spec)
+    for name, counted in histograms(boxes, counts, overlaps).items():
+        report.add_counts(name, counted)
+    below = np.flatnonzero(overlaps < spec.match_iou)
+    report.unreached += len(below)
+    owners = np.repeat(np.arange(len(pictures)), counts)
+    report.add_worst(
+        PoorlyReached(round(float(overlaps[i]), 4), pictures[owners[i]].name, names[labels[i] - 1]) for i in below
+    )

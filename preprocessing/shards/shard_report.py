@@ -1,0 +1,117 @@
+"""What happened to the pictures of a shard, and the sum over shards: plain data that goes into JSON and back."""
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
+from typing import Any
+
+_WORST = 10
+_SUMS = (
+    *("read", "written", "difficult", "negatives", "unmatched", "unreached", "bytes"),
+    *("copy_objects", "copy_matches"),
+)
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A picture that was kept out: the file at fault, the fault's name and what was expected and got."""
+
+    picture: str
+    path: str
+    fault: str
+    message: str
+
+
+@dataclass(frozen=True, order=True)
+class PoorlyReached:
+    """An object that no default box reaches at the threshold, with the best IoU that one has with it."""
+
+    iou: float
+    picture: str
+    name: str
+
+
+@dataclass
+class ShardReport:
+    """The account of a shard, or of a split when reports are added up.
+
+    Attributes:
+        read: pictures that were looked at.
+        written: records in the file.
+        rejects: one for each picture that is not; ``read == written + len(rejects)``.
+        findings: number of faults, repaired or kept, by name.
+        objects: number of objects by class name.
+        difficult: how many of the objects are marked difficult.
+        negatives: pictures without an object.
+        matches: matched default boxes by feature map.
+        unmatched: objects that no default box matches.
+        unreached: objects that no default box reaches at the threshold's IoU.
+        worst: the worst of them, the worst first.
+        histograms: counts by bin, as `ssd300.preprocessing.shards.object_statistics` has them.
+        bytes: size of the records.
+        copy_bytes: size of the records of each augmented copy; each has as many records as are `written`.
+        copy_objects: number of objects in all copies.
+        copy_matches: matched default boxes of all copies.
+    """
+
+    read: int = 0
+    written: int = 0
+    rejects: list[Reject] = field(default_factory=list)
+    findings: Counter[str] = field(default_factory=Counter)
+    objects: Counter[str] = field(default_factory=Counter)
+    difficult: int = 0
+    negatives: int = 0
+    matches: Counter[str] = field(default_factory=Counter)
+    unmatched: int = 0
+    unreached: int = 0
+    worst: list[PoorlyReached] = field(default_factory=list)
+    histograms: dict[str, Counter[str]] = field(default_factory=dict)
+    bytes: int = 0
+    copy_bytes: list[int] = field(default_factory=list)
+    copy_objects: int = 0
+    copy_matches: int = 0
+
+    def add_worst(self, found: Iterable[PoorlyReached]) -> None:
+        """Adds objects and keeps the worst ten."""
+        self.worst = heapq.nsmallest(_WORST, [*self.worst, *found])
+
+    def add_counts(self, histogram: str, counts: Counter[str]) -> None:
+        """Adds counts to the histogram of this name."""
+        self.histograms.setdefault(histogram, Counter()).update(counts)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, the same for the same report."""
+        plain = {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
+        plain["rejects"] = [asdict(reject) for reject in self.rejects]
+        plain["worst"] = [asdict(one) for one in self.worst]
+        plain["histograms"] = {name: dict(counts) for name, counts in self.histograms.items()}
+        return plain
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "ShardReport":
+        """The report that `to_json` gave."""
+        content = dict(content)
+        content["rejects"] = [Reject(**reject) for reject in content["rejects"]]
+        content["worst"] = [PoorlyReached(**one) for one in content["worst"]]
+        content["histograms"] = {name: Counter(counts) for name, counts in content["histograms"].items()}
+        for name in ("findings", "objects", "matches"):
+            content[name] = Counter(content[name])
+        return cls(**content)
+
+
+def total(reports: Iterable[ShardReport]) -> ShardReport:
+    """The sum of the reports."""
+    result = ShardReport()
+    for report in reports:
+        result.add_worst(report.worst)
+        for name, counts in report.histograms.items():
+            result.add_counts(name, counts)
+        result.rejects += report.rejects
+        for name in ("findings", "objects", "matches"):
+            getattr(result, name).update(getattr(report, name))
+        result.copy_bytes = [sum(pair) for pair in zip_longest(result.copy_bytes, report.copy_bytes, fillvalue=0)]
+        for name in _SUMS:
+            setattr(result, name, getattr(result, name) + getattr(report, name))
+    return result

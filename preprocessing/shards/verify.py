@@ -1,0 +1,78 @@
+"""Verifying a job on its files: which shards of the plan stand, whole and accounted for.
+
+Counters prove nothing: local Beam runners with several workers have lost elements and still counted all of them. So the
+records are counted in the files, and each report must agree with its file and with the plan.
+"""
+
+import json
+import os
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import tensorflow as tf
+
+from ssd300.preprocessing.plan import Plan, Shard
+from ssd300.preprocessing.shards.shard_report import ShardReport
+
+_LENGTH = struct.Struct("<Q")
+# A TFRecord is its length (8 bytes), the length's checksum (4), the data, the data's checksum (4).
+_HEADER, _FOOTER = 12, 4
+_THREADS = 16  # most of the work is waiting for file systems
+
+
+def count_records(path: str) -> int:
+    """Number of records in a TFRecord file of this machine's disk, by walking its lengths.
+
+    Raises:
+        ValueError: the file does not end where its last record does.
+    """
+    count = position = 0
+    with Path(path).open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        while position < size:
+            header = os.pread(file.fileno(), _HEADER, position)
+            if len(header) == _HEADER:
+                position += _HEADER + _LENGTH.unpack_from(header)[0] + _FOOTER
+                count += 1
+            if len(header) < _HEADER or position > size:
+                raise ValueError(f"{path}: record {count} reaches over the end of the file ({size} bytes)")
+    return count
+
+
+def standing_shards(plan: Plan, *, output: str | None, reports: str) -> dict[str, ShardReport]:
+    """Reports, by shard key, of the shards whose file and report are there and agree with each other and the plan.
+
+    Without an `output`, as of a job that only checks, the reports alone.
+    """
+
+    def verified(shard: Shard) -> ShardReport | None:
+        names = [] if output is None else [shard.name, *map(shard.copy_name, range(1, copies(shard) + 1))]
+        return _verified_report(shard, [f"{output}/{name}" for name in names], f"{reports}/{shard.key}.json")
+
+    def copies(shard: Shard) -> int:
+        return plan.settings.copies_of(shard.split)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = zip(plan.shards, pool.map(verified, plan.shards), strict=True)
+        return {shard.key: report for shard, report in found if report is not None}
+
+
+def _verified_report(shard: Shard, paths: list[str], report_path: str) -> ShardReport | None:
+    try:
+        with tf.io.gfile.GFile(report_path, "rb") as file:
+            report = ShardReport.from_json(json.loads(file.read()))
+        sizes = [report.bytes, *report.copy_bytes][: len(paths)]
+        whole = all(_has_records(path, report.written, size) for path, size in zip(paths, sizes, strict=True))
+    except (OSError, ValueError, KeyError, TypeError, tf.errors.OpError):
+        return None
+    accounted = report.read == len(shard.pictures) == report.written + len(report.rejects)
+    return report if accounted and whole else None
+
+
+def _has_records(path: str, records: int, size: int) -> bool:
+    """Whether a file holds what its report says: by its length and, where reading is cheap, by counting."""
+    if tf.io.gfile.stat(path).length != size + records * (_HEADER + _FOOTER):
+        return False
+    # A look at each record of an object store would be a request each.
+    return "://" in path or count_records(path) == records

@@ -1,0 +1,401 @@
+"""Augmented copies: what they show, their objects and targets, and that nothing but name, seed and number decides."""
+
+import dataclasses
+import hashlib
+import io
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from ssd300.datasets.classes import ClassList
+from ssd300.datasets.record import parse_record
+from ssd300.datasets.sources.folder import FolderSource
+from ssd300.model import boxes as box_ops
+from ssd300.model.spec import ARTICLE, PAPER
+from ssd300.preprocessing.augmentation import windows
+from ssd300.preprocessing.augmentation.random import stream, uniform
+from ssd300.preprocessing.checking.ground_truth import GroundTruth
+from ssd300.preprocessing.checking.picture import check_picture
+from ssd300.preprocessing.encoding.targets import encode_ground_truth
+from ssd300.preprocessing.plan import make_plan
+from ssd300.preprocessing.settings import PreprocessSettings
+from ssd300.preprocessing.shards import encode_shard as encode_shard_module
+from ssd300.preprocessing.shards.checked_picture import CheckedPicture
+from ssd300.preprocessing.shards.copies import augmented_copies
+from ssd300.preprocessing.shards.encode_shard import encode_shard
+from ssd300.preprocessing.shards.shard_report import ShardReport
+
+MEAN = (123, 117, 104)
+CLASSES = ClassList(("ant", "bee", "cat"))
+SETTINGS = PreprocessSettings((FolderSource("train", "VOC2007", "train"),), CLASSES, seed=7, copies=1)
+# ymin, xmin, ymax, xmax; label; difficult; truncated: no two objects are alike in all three.
+OBJECTS = [
+    ((0.05, 0.10, 0.40, 0.35), 1, False, True),
+    ((0.50, 0.55, 0.95, 0.90), 3, True, False),
+    ((0.00, 0.70, 0.20, 1.00), 2, True, True),
+    ((0.60, 0.02, 0.70, 0.12), 1, False, False),
+]
+
+
+def jpeg_of(pixels) -> bytes:
+    buffer = io.BytesIO()
+    # From 98 on TensorFlow's fast decoding may overflow at black and white edges.
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(buffer, "JPEG", quality=95, subsampling=0)
+    return buffer.getvalue()
+
+
+def smooth(width=300, height=200) -> bytes:
+    """A gradient that differs along both axes and between channels."""
+    x, y = np.linspace(0, 255, width)[None], np.linspace(255, 0, height)[:, None]
+    return jpeg_of(np.stack([x + 0 * y, 0 * x + y, (x + y) / 2], axis=-1))
+
+
+def plain(width, height, colour) -> bytes:
+    return jpeg_of(np.full((height, width, 3), colour))
+
+
+def checked(data, objects=(), *, name="VOC2007/000001") -> CheckedPicture:
+    boxes, labels, difficult, truncated = zip(*objects, strict=True) if objects else ((), (), (), ())
+    truth = GroundTruth(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(labels, np.int32),
+        np.array(difficult, bool),
+        np.array(truncated, bool),
+        (),
+    )
+    return CheckedPicture(name, name.rpartition("/")[2] + ".jpg", check_picture(data, name), truth)
+
+
+def copies_of(pictures, number=1, settings=SETTINGS):
+    return list(augmented_copies(pictures, number, settings))
+
+
+def changed(**change) -> PreprocessSettings:
+    return dataclasses.replace(SETTINGS, **change)
+
+
+def pixels_of(record) -> np.ndarray:
+    with Image.open(io.BytesIO(record.image)) as image:
+        return np.asarray(image.convert("RGB"), int)
+
+
+def placed(one: CheckedPicture, number=1, settings=SETTINGS):
+    """Placement and visible objects of this picture alone, from its own key."""
+    key = int(hashlib.sha256(one.name.encode()).hexdigest()[:16], 16) // 4
+    augmentation = settings.copy_augmentation
+    draws = uniform(stream(settings.seed, number, [key]), windows.number_of_draws(augmentation))
+    owners = np.zeros(len(one.truth.labels), np.int32)
+    drawn = windows.draw_windows(one.truth.boxes, owners, draws, augmentation)
+    placement = windows.place(drawn, [[one.picture.height, one.picture.width]])
+    seen = windows.look_through(placement.windows, one.truth.boxes, owners)
+    return placement, seen.numbers.numpy(), seen.boxes.numpy()
+
+
+def drawn_by_pillow(one: CheckedPicture, placement) -> np.ndarray:
+    """The visible part on the mean colour."""
+    canvas = Image.new("RGB", (300, 300), MEAN)
+    top, left, height, width = placement.source.numpy()[0].tolist()
+    place_top, place_left, place_height, place_width = placement.target.numpy()[0].tolist()
+    if place_height:
+        with Image.open(io.BytesIO(one.picture.jpeg)) as image:
+            part = image.convert("RGB").crop((left, top, left + width, top + height))
+        canvas.paste(part.resize((place_width, place_height), Image.Resampling.BILINEAR), (place_left, place_top))
+    return np.asarray(canvas, int)
+
+
+@pytest.fixture(scope="module")
+def gradients() -> list[CheckedPicture]:
+    """Forty pictures of several sizes, with 0 to 4 objects."""
+    sizes = [(300, 200), (200, 300), (640, 427), (97, 31)]
+    data = [smooth(*size) for size in sizes]
+    return [checked(data[n % 4], OBJECTS[: n % 5], name=f"VOC2007/{n:06d}") for n in range(40)]
+
+
+def test_a_copy_is_a_jpeg_of_300x300_with_the_names_of_its_picture(gradients):
+    records = copies_of(gradients)
+    for one, record in zip(gradients, records, strict=True):
+        with Image.open(io.BytesIO(record.image)) as image:
+            assert (image.format, image.size, image.mode) == ("JPEG", (300, 300), "RGB")
+        assert (record.height, record.width) == (300, 300)
+        assert (record.picture_id, record.filename) == (one.name, one.filename)
+
+
+def test_a_copy_has_the_objects_that_its_window_shows_with_their_flags(gradients):
+    lost = kept = 0
+    for number in (1, 2):
+        for one, record in zip(gradients, copies_of(gradients, number), strict=True):
+            placement, numbers, boxes = placed(one, number)
+            np.testing.assert_array_equal(record.boxes, boxes)
+            assert record.labels == [OBJECTS[i][1] for i in numbers]
+            assert record.difficult == [OBJECTS[i][2] for i in numbers]
+            assert record.truncated == [OBJECTS[i][3] for i in numbers]
+            assert record.shown == placement.target.numpy()[0].tolist()
+            lost, kept = lost + len(one.truth.labels) - len(numbers), kept + len(numbers)
+    assert min(lost, kept) > 20
+
+
+def test_the_pixels_are_those_of_the_window(gradients):
+    for one, record in zip(gradients, copies_of(gradients), strict=True):
+        difference = np.abs(pixels_of(record) - drawn_by_pillow(one, placed(one)[0]))
+        assert difference.mean() < 3, one.name
+        assert np.quantile(difference, 0.98) < 25, one.name  # more along the picture's border alone
+
+
+@pytest.mark.parametrize("spec", [PAPER, ARTICLE], ids=lambda spec: spec.name)
+def test_targets_are_the_encoding_of_the_copys_boxes_and_of_their_mirror_image(gradients, spec):
+    for record in copies_of(gradients[:20], settings=changed(preset=spec.name)):
+        for name, boxes in (("targets", record.boxes), ("flipped_targets", box_ops.flip(record.boxes))):
+            indices, labels, offsets = encode_ground_truth(boxes, record.labels, spec)
+            found = getattr(record, name)
+            np.testing.assert_array_equal(found[0], indices)
+            np.testing.assert_array_equal(found[1], labels)
+            np.testing.assert_allclose(found[2], offsets, atol=1e-5)
+
+
+def test_a_copy_is_the_same_alone_in_a_batch_and_in_another_order(gradients):
+    serialized = {record.picture_id: record.serialize() for record in copies_of(gradients)}
+    assert len(set(serialized.values())) == len(gradients)
+    backwards = {record.picture_id: record.serialize() for record in copies_of(gradients[::-1])}
+    alone = {one.name: copies_of([one])[0].serialize() for one in gradients}
+    assert backwards == serialized
+    assert alone == serialized
+
+
+def test_another_number_seed_or_name_gives_another_window():
+    one = checked(smooth(), OBJECTS)
+    renamed = dataclasses.replace(one, name="VOC2012/000001")
+    others = [
+        copies_of([one]),
+        copies_of([one], 2),
+        copies_of([one], 3),
+        copies_of([one], settings=changed(seed=8)),
+        copies_of([renamed]),
+    ]
+    assert len({record.image for (record,) in others}) == len(others)
+
+
+def test_what_does_not_decide_leaves_the_window_alone():
+    one = checked(smooth(), OBJECTS)
+    (expected,) = copies_of([one])
+    for change in ({"copies": 9}, {"shard_size": 3}, {"preset": "article"}, {"verify": "header"}):
+        (record,) = copies_of([one], settings=changed(**change))
+        assert (record.image, record.shown) == (expected.image, expected.shown)
+        np.testing.assert_array_equal(record.boxes, expected.boxes)
+
+
+def test_copies_go_through_bytes(gradients):
+    for record in copies_of(gradients[:10]):
+        again = parse_record(record.serialize())
+        assert (again.height, again.width, again.shown) == (300, 300, record.shown)
+        assert (again.labels, again.difficult, again.truncated) == (record.labels, record.difficult, record.truncated)
+        np.testing.assert_array_equal(again.boxes, record.boxes)
+        assert again.serialize() == record.serialize()
+
+
+def test_without_expansion_and_crop_a_copy_is_the_whole_picture():
+    one = checked(smooth(), OBJECTS)
+    (record,) = copies_of([one], settings=changed(augment=("expand=off", "crop=off")))
+    np.testing.assert_array_equal(record.boxes, one.truth.boxes)
+    assert record.shown == [0, 0, 300, 300]
+    with Image.open(io.BytesIO(one.picture.jpeg)) as image:
+        whole = np.asarray(image.resize((300, 300), Image.Resampling.BILINEAR), int)
+    assert np.abs(pixels_of(record) - whole).mean() < 2
+
+
+def test_pictures_without_objects_are_expanded_and_never_cropped():
+    batch = [checked(smooth(), name=f"VOC2007/{n}") for n in range(12)]
+    records = copies_of(batch)
+    for one, record in zip(batch, records, strict=True):
+        assert record.boxes.shape == (0, 4)
+        assert (record.labels, len(record.targets[0]), len(record.flipped_targets[0])) == ([], 0, 0)
+        assert placed(one)[0].source.numpy().tolist() == [[0, 0, 200, 300]]
+    assert {record.shown == [0, 0, 300, 300] for record in records} == {True, False}
+    (alone,) = copies_of([batch[0]], settings=changed(augment=("expand=off",)))
+    assert alone.shown == [0, 0, 300, 300]
+
+
+def test_a_copy_may_lose_all_objects():
+    corner = [((0.0, 0.0, 0.1, 0.1), 2, True, False)]
+    batch = [checked(smooth(), corner, name=f"VOC2007/{n}") for n in range(40)]
+    empty = [record for record in copies_of(batch) if not record.labels]
+    assert 0 < len(empty) < 40
+    for record in empty:
+        assert record.boxes.shape == (0, 4)
+        assert (record.difficult, record.truncated) == ([], [])
+        assert all(len(part) == 0 for part in (*record.targets, *record.flipped_targets))
+        assert parse_record(record.serialize()).labels == []
+    lost = {record.picture_id for record in empty}
+    together = copies_of([one for one in batch if one.name in lost])  # no object of the whole batch is left
+    assert [record.serialize() for record in together] == [record.serialize() for record in empty]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (2, 3)], ids=str)
+def test_pictures_of_a_pixel_or_two(size):
+    data = plain(*size, (200, 30, 40))
+    batch = [checked(data, [((0, 0, 1, 1), 1, False, False)], name=f"VOC2007/{n}") for n in range(12)]
+    for record in copies_of(batch):
+        top, left, height, width = record.shown
+        inside = pixels_of(record)[top : top + height, left : left + width]
+        assert inside.shape == (height, width, 3)
+        if min(height, width) > 16:
+            assert np.abs(inside[8:-8, 8:-8] - (200, 30, 40)).max() < 8
+        assert record.boxes.min(initial=0) >= 0
+        assert record.boxes.max(initial=1) <= 1
+
+
+@pytest.mark.parametrize("size", [(3000, 2000), (150, 4100)], ids=str)
+def test_large_pictures(size):
+    data = smooth(*size)
+    batch = [checked(data, OBJECTS[: n % 3], name=f"VOC2007/{n}") for n in range(8)]
+    for one, record in zip(batch, copies_of(batch), strict=True):
+        placement, _, boxes = placed(one)
+        np.testing.assert_array_equal(record.boxes, boxes)
+        assert np.abs(pixels_of(record) - drawn_by_pillow(one, placement)).mean() < 3
+
+
+def test_grey_pictures_stay_grey_and_become_rgb():
+    grey = jpeg_of(np.linspace(0, 255, 300)[None] * np.ones((200, 1)))
+    batch = [checked(grey, OBJECTS, name=f"VOC2007/{n}") for n in range(8)]
+    for one, record in zip(batch, copies_of(batch), strict=True):
+        pixels = pixels_of(record)
+        assert np.abs(pixels - drawn_by_pillow(one, placed(one)[0])).mean() < 3
+        top, left, height, width = record.shown
+        inside = pixels[top : top + height, left : left + width][16:-16, 16:-16]
+        assert np.ptp(inside, axis=-1).max(initial=0) <= 3
+
+
+def test_beside_the_picture_is_the_mean_colour_within_the_jpegs_loss():
+    batch = [checked(plain(300, 200, (250, 250, 5)), name=f"VOC2007/{n}") for n in range(16)]
+    expanded = 0
+    for record in copies_of(batch):
+        top, left, height, width = record.shown
+        outside = np.ones((300, 300), bool)
+        # Blocks of 16 pixels, in which chroma is stored, mix both sides of the border.
+        outside[max(top - 16, 0) : top + height + 16, max(left - 16, 0) : left + width + 16] = False
+        expanded += outside.sum() > 1000
+        assert np.abs(pixels_of(record)[outside] - MEAN).max(initial=0) <= 4
+        inside = pixels_of(record)[top : top + height, left : left + width][16:-16, 16:-16]
+        assert np.abs(inside - (250, 250, 5)).max(initial=0) <= 6
+    assert expanded >= 4
+
+
+def test_boxes_coincide_with_the_bright_area_that_they_name():
+    pixels = np.zeros((200, 300, 3))
+    pixels[40:150, 60:240] = 255
+    data, box = jpeg_of(pixels), (40 / 200, 60 / 300, 150 / 200, 240 / 300)
+    batch = [checked(data, [(box, 1, False, False)], name=f"VOC2007/{n}") for n in range(40)]
+    compared = cut = 0
+    for record in copies_of(batch):
+        if not record.labels:
+            continue
+        bright = (pixels_of(record) > 128).all(axis=-1)  # the mean colour is not
+        rows, columns = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))
+        area = [rows[0], columns[0], rows[-1] + 1, columns[-1] + 1]
+        np.testing.assert_allclose(record.boxes[0] * 300, area, atol=2)
+        compared, cut = compared + 1, cut + bool({0, 300} & set(area))
+    assert compared > 30
+    assert 5 < cut < compared
+
+
+def encoded(root, folder, **options):
+    """All shards of a tree, encoded: settings, plan's shards and reports; files are in `folder`."""
+    sources = (FolderSource("train", str(root), "train"),)
+    settings = PreprocessSettings(sources, CLASSES, **{"copies": 2, "seed": 3, **options})
+    (folder / "reports").mkdir(parents=True)
+    shards = make_plan(settings).shards
+    reports = [encode_shard(shard, settings, output=str(folder), reports=f"{folder}/reports") for shard in shards]
+    return shards, reports
+
+
+def serialized(path) -> list[bytes]:
+    return [one.numpy() for one in tf.data.TFRecordDataset(str(path))]
+
+
+def ids(path) -> list[str]:
+    return [parse_record(one).picture_id for one in serialized(path)]
+
+
+TREE = {f"{n:06d}": [("ant", 30, 20, 150 + n, 100), ("cat", 100 + n, 50, 280, 190)][: n % 3] for n in range(7)}
+
+
+def test_a_shard_has_a_file_of_each_copy_in_its_own_order_and_accounts_for_them(voc_tree, tmp_path):
+    (shard,), (report,) = encoded(voc_tree(TREE), tmp_path / "out")
+    names = ["ssd300-train_copy1.tfrecord-00000-of-00001", "ssd300-train_copy2.tfrecord-00000-of-00001"]
+    assert {path.name for path in (tmp_path / "out").glob("*.tfrecord*")} == {shard.name, *names}
+    records = [[parse_record(one) for one in serialized(tmp_path / "out" / name)] for name in names]
+    for some in records:
+        assert [record.picture_id for record in some] == ids(tmp_path / "out" / shard.name)
+    assert report.copy_bytes == [sum(map(len, serialized(tmp_path / "out" / name))) for name in names]
+    assert report.copy_objects == sum(len(record.labels) for some in records for record in some)
+    assert report.copy_matches == sum(len(record.targets[0]) for some in records for record in some)
+    stored = ShardReport.from_json(json.loads((tmp_path / "out/reports/train-00000.json").read_text()))
+    assert stored == report
+
+
+def test_neither_shards_nor_batches_decide_what_a_copy_shows(voc_tree, tmp_path, monkeypatch):
+    root = voc_tree(TREE)
+    found = []
+    for shard_size, batch in ((1000, 64), (3, 64), (1000, 2)):
+        monkeypatch.setattr(encode_shard_module, "_BATCH_PICTURES", batch)
+        folder = tmp_path / f"{shard_size}-{batch}"
+        encoded(root, folder, shard_size=shard_size)
+        paths = sorted(folder.glob("ssd300-train_copy2.*"))
+        found.append({parse_record(one).picture_id: one for path in paths for one in serialized(path)})
+    assert len(found[0]) == len(TREE)
+    assert found[0] == found[1] == found[2]
+
+
+def test_more_copies_leave_the_first_ones_and_the_records_as_they_are(voc_tree, tmp_path):
+    root = voc_tree(TREE)
+    contents = []
+    for copies in (0, 1, 3):
+        encoded(root, tmp_path / str(copies), copies=copies)
+        contents.append({path.name: path.read_bytes() for path in (tmp_path / str(copies)).glob("*.tfrecord-*")})
+    assert [len(one) for one in contents] == [1, 2, 4]
+    assert contents[0].items() < contents[1].items() < contents[2].items()
+
+
+def test_rejected_pictures_have_no_copies(voc_tree, tmp_path):
+    files = {"JPEGImages/000002.jpg": b"broken", "Annotations/000005.xml": None}
+    (shard,), (report,) = encoded(voc_tree(TREE, files=files), tmp_path / "out")
+    assert (report.written, len(report.rejects)) == (5, 2)
+    for number in (1, 2):
+        names = ids(tmp_path / "out" / shard.copy_name(number))
+        assert sorted(names) == [f"VOC2007/{name}" for name in TREE if name not in ("000002", "000005")]
+
+
+def test_a_shard_without_a_good_picture_has_empty_files(voc_tree, tmp_path):
+    (shard,), (report,) = encoded(voc_tree({"a": []}, files={"JPEGImages/a.jpg": b"broken"}), tmp_path / "out")
+    assert (report.copy_bytes, report.copy_objects, report.copy_matches) == ([0, 0], 0, 0)
+    assert [(tmp_path / "out" / shard.copy_name(n)).read_bytes() for n in (1, 2)] == [b"", b""]
+
+
+def test_a_worker_that_dies_while_it_copies_leaves_neither_files_nor_report(voc_tree, tmp_path, monkeypatch):
+    def die(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(encode_shard_module, "augmented_copies", die)
+    with pytest.raises(KeyboardInterrupt):
+        encoded(voc_tree(TREE), tmp_path / "out")
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file() and ".tmp-" not in path.name] == []
+
+
+def test_without_an_output_no_copy_is_made(voc_tree, tmp_path):
+    source = FolderSource("train", str(voc_tree(TREE)), "train")
+    settings = PreprocessSettings((source,), CLASSES, copies=2)
+    (shard,) = make_plan(settings).shards
+    report = encode_shard(shard, settings, output=None, reports=str(tmp_path))
+    assert (report.written, report.copy_bytes, report.copy_objects) == (7, [], 0)
+    assert list(tmp_path.glob("*.tfrecord*")) == []
+
+
+def test_a_picture_that_is_broken_behind_its_header_does_not_stop_the_shard(voc_tree, tmp_path, jpeg):
+    """Copies have all pictures decoded, whatever the settings say."""
+    files = {"JPEGImages/000002.jpg": jpeg()[:-3000]}
+    (shard,), (report,) = encoded(voc_tree(TREE, files=files), tmp_path / "out", verify="header")
+    assert (report.read, [reject.fault for reject in report.rejects]) == (7, ["undecodable_picture"])
+    for number in (1, 2):
+        assert ids(tmp_path / "out" / shard.copy_name(number)) == ids(tmp_path / "out" / shard.name)

@@ -1,0 +1,132 @@
+"""The commands from train to predict, as a user calls them, on a run of a few steps."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssd300.training.cli.main import main
+from ssd300.training.run_directory import RunDirectory
+
+SMALL = ["--width", "0.02", "--norm", "batch", "--weights", "none", "--optimizer", "adam", "--batch-size", "4"]
+
+
+@pytest.fixture(scope="module")
+def run(shapes_dataset, tmp_path_factory):
+    output = tmp_path_factory.mktemp("cli") / "run"
+    assert main(["train", shapes_dataset, "--output", str(output), "--steps", "3", *SMALL]) == 0
+    return output
+
+
+def test_train_says_where_the_checkpoint_is(run, capsys):
+    assert main(["train", "--output", str(run), "--resume", "--steps", "4"]) == 0
+    out = capsys.readouterr().out
+    assert "step 4" in out
+    assert "step-00000004.weights.h5" in out
+
+
+def test_resume_refuses_other_settings(run, capsys):
+    assert main(["train", "--output", str(run), "--resume", "--batch-size", "7"]) == 2
+    assert "--batch-size differ" in capsys.readouterr().err
+
+
+def test_train_without_a_dataset(tmp_path, capsys):
+    assert main(["train", "--output", str(tmp_path / "r")]) == 2
+    assert "which dataset" in capsys.readouterr().err
+
+
+def test_train_on_what_is_no_dataset(tmp_path, capsys):
+    assert main(["train", str(tmp_path), "--output", str(tmp_path / "r"), "--weights", "none"]) == 2
+    assert "COMPLETED" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_missing_weights_file_is_named(shapes_dataset, tmp_path, capsys):
+    arguments = ["train", shapes_dataset, "--output", str(tmp_path / "r"), "--weights", "/nowhere/vgg.h5"]
+    assert main(arguments) == 2
+    assert "/nowhere/vgg.h5" in capsys.readouterr().err
+
+
+def test_a_diverged_run_ends_with_1_and_a_line(shapes_dataset, tmp_path, capsys):
+    arguments = ["train", shapes_dataset, "--output", str(tmp_path / "r"), "--steps", "50", *SMALL]
+    assert main([*arguments, "--optimizer", "sgd", "--learning-rate", "1e30"]) == 1
+    assert "NaN or infinite at step" in capsys.readouterr().err
+
+
+def test_evaluate_writes_metrics_and_a_plot(run, capsys, tmp_path):
+    assert main(["evaluate", str(run), "--output", str(tmp_path)]) == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["split"] == "test"
+    assert set(metrics["classes"]) == {"disc", "star", "triangle"}
+    assert 0 <= metrics["mAP"]["voc2007"] <= 1
+    assert 0 <= metrics["mAP"]["voc2010"] <= 1
+    with Image.open(tmp_path / "precision_recall.png") as plot:
+        assert plot.width > 300
+    assert "mean" in capsys.readouterr().out
+
+
+def test_evaluate_names_the_splits_there_are(run, capsys):
+    assert main(["evaluate", str(run), "--split", "val"]) == 2
+    assert "no split 'val'" in capsys.readouterr().err
+
+
+def test_predict_draws_and_writes_coco_results(run, tmp_path, capsys):
+    pictures = tmp_path / "in"
+    pictures.mkdir()
+    Image.fromarray(np.full((200, 300, 3), 120, np.uint8)).save(pictures / "wide.jpg")
+    Image.fromarray(np.full((90, 40), 60, np.uint8)).save(pictures / "grey.png")
+    (pictures / "broken.jpg").write_bytes(b"no picture")
+    (pictures / "notes.txt").write_text("not looked at")
+    # At threshold 0 an untrained network detects anything.
+    arguments = ["predict", str(run), str(pictures), "--output", str(tmp_path / "out"), "--threshold", "0"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "broken.jpg" in printed
+    assert "on 2 pictures" in printed
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["detections.json", "grey.jpg", "wide.jpg"]
+    detections = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert detections
+    sizes = {"wide.jpg": (300, 200), "grey.png": (40, 90)}
+    for detection in detections:
+        assert set(detection) == {"image_id", "file_name", "category_id", "category_name", "bbox", "score"}
+        assert detection["category_name"] == ["disc", "star", "triangle"][detection["category_id"] - 1]
+        x, y, width, height = detection["bbox"]
+        limit = sizes[detection["file_name"].rsplit("/", 1)[-1]]
+        assert x >= 0
+        assert y >= 0
+        assert x + width <= limit[0] + 0.02
+        assert y + height <= limit[1] + 0.02
+    with Image.open(tmp_path / "out" / "wide.jpg") as annotated:
+        assert annotated.size == (300, 200)
+
+
+def test_predict_takes_globs_and_keeps_equal_names_apart(run, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (30, 20)).save(tmp_path / folder / "same.jpg")
+    assert main(["predict", str(run), f"{tmp_path}/*/same.jpg", "--output", str(tmp_path / "out")]) == 0
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.jpg")) == ["same-2.jpg", "same.jpg"]
+
+
+def test_predict_of_nothing(run, tmp_path, capsys):
+    assert main(["predict", str(run), str(tmp_path / "*.jpg"), "--output", str(tmp_path / "out")]) == 2
+    assert "names no picture" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_run(tmp_path, capsys):
+    assert main(["evaluate", str(tmp_path)]) == 2
+    assert "not the folder of a run" in capsys.readouterr().err
+
+
+def test_unknown_arguments_are_refused(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", "run", "--spilt", "test"])
+    assert stopped.value.code == 2
+    assert "--spilt" in capsys.readouterr().err
+
+
+def test_checkpoints_survive_a_reader(run):
+    model, config, step = RunDirectory(run).load_model()
+    assert (model.num_classes, config.settings.width) == (4, 0.02)
+    assert step >= 3

@@ -1,0 +1,177 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ssd300.preprocessing.identity import IdentityMismatchError
+from ssd300.training import fit as train_module
+from ssd300.training.callbacks import TrainingDivergedError
+from ssd300.training.fit import resume, train
+from ssd300.training.run_directory import RunDirectory
+from ssd300.training.settings import TrainSettings
+
+
+def settings_for(dataset, **changes):
+    small = {"width": 0.02, "norm": "batch", "weights": "none", "steps": 4, "batch_size": 4, "optimizer": "adam"}
+    return TrainSettings(dataset, **{**small, **changes})
+
+
+def rows_of(run):
+    with run.history_path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def finished(shapes_dataset, tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs") / "run"
+    return train(settings_for(shapes_dataset, steps=12, checkpoint_steps=5, validation_split="test"), output)
+
+
+def test_a_run_directory_holds_all_that_happened(finished, shapes_dataset):
+    content = json.loads(finished.config_path.read_text())
+    assert content["settings"]["dataset"] == shapes_dataset
+    assert content["settings"]["preset"] == "paper"  # the dataset's own, filled in
+    assert content["classes"]["names"] == ["disc", "star", "triangle"]
+    assert set(content["versions"]) == {"ssd300", "tensorflow", "keras"}
+    assert [step for step, _ in finished.checkpoints()] == [5, 10, 12]
+    assert list(finished.logs_path.glob("events.*"))
+
+
+def test_a_run_finds_its_dataset_from_any_folder(shapes_dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(Path(shapes_dataset).parent)
+    run = train(settings_for(Path(shapes_dataset).name, steps=1), tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    assert run.read_config().settings.dataset == str(Path(shapes_dataset).resolve())
+    resume(tmp_path / "run", steps=2)
+    assert run.newest_checkpoint()[0] == 2
+
+
+def test_the_history_has_every_number(finished):
+    training = [row for row in rows_of(finished) if row["loss"]]
+    assert [int(row["step"]) for row in training] == [10, 12]
+    for name in ("confidence", "localization", "l2", "matches", "learning_rate", "images_per_second"):
+        assert all(float(row[name]) > 0 for row in training)
+    assert any(row["val_loss"] for row in rows_of(finished))
+
+
+def test_tensorboard_gets_the_same_scalars(finished):
+    tags = set()
+    for path in finished.logs_path.glob("events.*"):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            tags |= {value.tag for value in event.summary.value}
+    assert {"loss", "confidence", "localization", "matches", "learning_rate", "images_per_second", "val_loss"} <= tags
+
+
+def test_resume_goes_on_from_the_newest_checkpoint(shapes_dataset, tmp_path):
+    run = train(settings_for(shapes_dataset, steps=3, checkpoint_steps=2), tmp_path / "run")
+    assert [step for step, _ in run.checkpoints()] == [2, 3]
+    resume(tmp_path / "run", steps=5)
+    assert [step for step, _ in run.checkpoints()] == [3, 4, 5]
+    assert run.read_config().settings.steps == 5
+    steps = [int(row["step"]) for row in rows_of(run)]
+    assert steps == sorted(steps)
+    assert steps[-1] == 5
+
+
+def test_resume_restores_weights_and_optimizer(shapes_dataset, tmp_path, monkeypatch):
+    run = train(settings_for(shapes_dataset, steps=3), tmp_path / "run")
+    saved = run.load_model()[0].get_weights()
+    seen = {}
+
+    def look(model, config, run, *, first_step, is_new=True):
+        seen.update(step=first_step, weights=model.get_weights(), slots=[v.numpy() for v in model.optimizer.variables])
+
+    monkeypatch.setattr(train_module, "_fit", look)
+    resume(tmp_path / "run", steps=6)
+    assert seen["step"] == 3
+    for new, old in zip(seen["weights"], saved, strict=True):
+        np.testing.assert_array_equal(new, old)
+    assert seen["slots"][0] == 3  # iterations
+    assert any(np.abs(slot).max() > 0 for slot in seen["slots"][2:])  # moments
+
+
+def test_resume_of_a_finished_run_trains_no_further(shapes_dataset, tmp_path):
+    run = train(settings_for(shapes_dataset, steps=2), tmp_path / "run")
+    before = run.history_path.read_bytes()
+    resume(tmp_path / "run")
+    assert run.history_path.read_bytes() == before
+
+
+def test_a_run_that_died_before_its_first_checkpoint_begins_anew(shapes_dataset, tmp_path):
+    run = train(settings_for(shapes_dataset, steps=2), tmp_path / "run")
+    for _, path in run.checkpoints():
+        path.unlink()
+    resume(tmp_path / "run")
+    assert [step for step, _ in run.checkpoints()] == [2]
+
+
+def test_a_second_run_in_a_folder_is_refused(finished, shapes_dataset):
+    with pytest.raises(ValueError, match="--resume"):
+        train(settings_for(shapes_dataset), finished.path)
+
+
+def test_a_model_of_another_preset_is_refused_with_the_field(shapes_dataset, tmp_path):
+    with pytest.raises(
+        IdentityMismatchError, match="matching: the model expects 'threshold', the dataset has 'bipartite'"
+    ):
+        train(settings_for(shapes_dataset, preset="article"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_resume_of_a_folder_without_a_run(tmp_path):
+    with pytest.raises(ValueError, match=r"not the folder of a run.*config\.json"):
+        resume(tmp_path)
+
+
+def test_resume_with_another_dataset_in_its_place_is_refused(shapes_dataset, tmp_path):
+    run = train(settings_for(shapes_dataset, steps=1), tmp_path / "run")
+    content = json.loads(run.config_path.read_text())
+    content["fingerprint"] = "0" * 64
+    run.config_path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="is now"):
+        resume(tmp_path / "run")
+
+
+def test_a_nan_stops_the_run_names_the_step_and_leaves_no_checkpoint(shapes_dataset, tmp_path):
+    with pytest.raises(TrainingDivergedError, match=r"at step \d+"):
+        train(settings_for(shapes_dataset, optimizer="sgd", learning_rate=1e30, steps=50), tmp_path / "run")
+    for _, path in RunDirectory(tmp_path / "run").checkpoints():
+        pytest.fail(f"{path} was saved from a diverged model")
+
+
+def test_the_paper_s_schedule_drops_at_80000_and_100000():
+    rate = TrainSettings("d").make_optimizer()._learning_rate
+    values = [float(rate(step)) for step in (0, 80_000, 80_001, 100_000, 100_001, 120_000)]
+    np.testing.assert_allclose(values, [1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5], rtol=1e-6)
+
+
+def test_warm_up_rises_linearly_into_the_schedule():
+    settings = TrainSettings("d", learning_rate=1e-2, warmup_steps=4, schedule="cosine", steps=100)
+    rate = settings.make_optimizer()._learning_rate
+    cosine = [0.5 * (1 + np.cos(np.pi * step / 100)) * 1e-2 for step in (0, 1, 3, 50, 100)]
+    expected = np.array(cosine) * [1 / 4, 2 / 4, 1, 1, 1]
+    np.testing.assert_allclose([float(rate(step)) for step in (0, 1, 3, 50, 100)], expected, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("norm", "group"),
+        ("optimizer", "lamb"),
+        ("schedule", "x"),
+        ("precision", "int8"),
+        ("steps", 0),
+        ("batch_size", 0),
+        ("learning_rate", 0.0),
+        ("weight_decay", -1.0),
+        ("keep_checkpoints", 0),
+        ("checkpoint_steps", 0),
+        ("warmup_steps", -1),
+    ],
+)
+def test_settings_refuse_what_makes_no_sense(name, value):
+    with pytest.raises(ValueError, match=name):
+        TrainSettings("d", **{name: value})

@@ -1,0 +1,140 @@
+"""Evaluating a run on a split of an encoded dataset: VOC average precision by both definitions."""
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssd300.model.detection import make_detector
+from ssd300.model.ssd300 import SSD300
+from ssd300.preprocessing.identity import read_identity
+from ssd300.preprocessing.support.progress import bar
+from ssd300.training.evaluation.average_precision import (
+    DEFINITIONS,
+    ClassResult,
+    DetectionEvaluator,
+    mean_average_precision,
+)
+from ssd300.training.evaluation.plots import plot_precision_recall
+from ssd300.training.reading.reader import evaluation_batches
+from ssd300.training.run_directory import RunDirectory
+from ssd300.training.split_files import split_sizes
+
+
+@dataclass(frozen=True)
+class EvaluatedPicture:
+    """A picture with its ground truth and its detections, NumPy arrays, boxes in fractions of the picture."""
+
+    jpeg: bytes
+    name: str
+    true_boxes: np.ndarray
+    true_labels: np.ndarray
+    difficult: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+
+
+def detections_on(model: SSD300, dataset: str, split: str, *, batch_size: int = 16) -> Iterator[EvaluatedPicture]:
+    """All pictures of a split, in the dataset's order, with the model's detections."""
+    detector = make_detector(model)
+    for batch in evaluation_batches(dataset, split, batch_size=batch_size):
+        found = detector(batch["pixels"])
+        boxes, scores, labels, counts = (array.numpy() for array in found)
+        for i, count in enumerate(counts):
+            yield EvaluatedPicture(
+                jpeg=batch["image"][i].numpy(),
+                name=batch["id"][i].numpy().decode(),
+                true_boxes=batch["boxes"][i].numpy().reshape(-1, 4),
+                true_labels=batch["labels"][i].numpy(),
+                difficult=batch["difficult"][i].numpy(),
+                boxes=boxes[i, :count],
+                scores=scores[i, :count],
+                labels=labels[i, :count],
+            )
+
+
+def evaluate(run: RunDirectory, dataset: str, split: str, output: Path, *, batch_size: int = 16) -> dict[str, Any]:
+    """Evaluates the newest checkpoint of `run`; writes ``metrics.json`` and ``precision_recall.png`` into `output`.
+
+    Returns:
+        What ``metrics.json`` holds.
+
+    Raises:
+        ValueError: the run, the dataset or the split cannot be used together.
+    """
+    model, config, step = run.load_model()
+    identity = read_identity(dataset)
+    if identity.classes != config.classes:
+        raise ValueError(
+            f"the run's classes are {', '.join(config.classes.names)}; "
+            f"the dataset's are {', '.join(identity.classes.names)}"
+        )
+    sizes = split_sizes(dataset)
+    evaluator = DetectionEvaluator(model.num_classes)
+    start = time.perf_counter()
+    pictures = detections_on(model, dataset, split, batch_size=batch_size)
+    progress = bar("evaluating", sizes.get(split))
+    for picture in pictures:
+        progress.update()
+        evaluator.add(
+            picture.boxes,
+            picture.scores,
+            picture.labels,
+            true_boxes=picture.true_boxes,
+            true_labels=picture.true_labels,
+            difficult=picture.difficult,
+        )
+    progress.close()
+    seconds = time.perf_counter() - start
+    results = evaluator.results()
+    means = {name: mean_average_precision(results, definition=name) for name in DEFINITIONS}
+    metrics = {
+        "split": split,
+        "pictures": sizes[split],
+        "step": step,
+        "dataset": identity.fingerprint,
+        "iou_threshold": 0.5,
+        "mAP": means,
+        "classes": {name: _class_metrics(results[label]) for label, name in enumerate(config.classes.names, start=1)},
+        "seconds": round(seconds, 2),
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "metrics.json").write_text(json.dumps(_without_nan(metrics), indent=2), encoding="utf-8")
+    curves = {name: results[label] for label, name in enumerate(config.classes.names, start=1)}
+    plot_precision_recall(curves, means, output / "precision_recall.png")
+    return metrics
+
+
+def _class_metrics(result: ClassResult) -> dict[str, Any]:
+    return {
+        "voc2007": result.voc2007,
+        "voc2010": result.voc2010,
+        "objects": result.positives,
+        "detections": result.detections,
+        "highest_recall": float(result.recall[-1]) if result.detections else 0.0,
+    }
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN: a class without objects has an average precision of null."""
+    if isinstance(value, dict):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def table(metrics: dict[str, Any]) -> str:
+    """The metrics as text, a line a class."""
+    lines = [f"{'class':<16}{'AP 2007':>9}{'AP 2010':>9}{'objects':>9}{'detections':>12}"]
+    for name, row in metrics["classes"].items():
+        lines.append(
+            f"{name:<16}{row['voc2007']:>9.3f}{row['voc2010']:>9.3f}{row['objects']:>9,}{row['detections']:>12,}"
+        )
+    mean = metrics["mAP"]
+    lines.append(f"{'mean':<16}{mean['voc2007']:>9.3f}{mean['voc2010']:>9.3f}")
+    return "\n".join(lines)

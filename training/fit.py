@@ -1,0 +1,135 @@
+"""Training: from an encoded dataset and settings to a run directory."""
+
+import importlib.metadata
+import math
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from ssd300.model import vgg16
+from ssd300.model.spec import spec_named
+from ssd300.preprocessing.identity import read_identity
+from ssd300.training.callbacks import Recorder, SaveCheckpoints, StopAtStep, StopOnNaN
+from ssd300.training.reading.reader import training_batches, validation_batches
+from ssd300.training.run_directory import RunConfig, RunDirectory
+from ssd300.training.settings import TrainSettings, named_augmentation
+from ssd300.training.split_files import split_sizes
+from ssd300.training.trainable import TrainableSSD300
+
+
+def train(settings: TrainSettings, output: str | Path) -> RunDirectory:
+    """Trains a new model into the new run directory `output`.
+
+    Raises:
+        ValueError: the dataset, its identity, the weights or the folder cannot be used.
+        TrainingDivergedError: a loss became NaN.
+    """
+    identity = read_identity(settings.dataset)
+    # The run must find its dataset again from any folder.
+    dataset = settings.dataset if "://" in settings.dataset else str(Path(settings.dataset).resolve())
+    settings = replace(settings, dataset=dataset, preset=settings.preset or identity.preset)
+    config = RunConfig(settings, identity.classes, identity.fingerprint, _versions())
+    run = RunDirectory(output)
+    keras.utils.set_random_seed(settings.seed)
+    model = _make_model(config)  # before the folder exists: what cannot be built leaves nothing behind
+    if settings.weights != "none":
+        vgg16.load_weights(model, settings.weights)
+    _fit(model, config, run, first_step=0)
+    return run
+
+
+def resume(output: str | Path, *, steps: int | None = None) -> RunDirectory:
+    """Goes on with a run from its newest checkpoint; a run that has no checkpoint yet begins anew.
+
+    Args:
+        output: its folder.
+        steps: updates in all, None for the run's own number.
+    """
+    run = RunDirectory(output)
+    config = run.read_config()
+    if steps is not None:
+        config = replace(config, settings=replace(config.settings, steps=steps))
+    current = read_identity(config.settings.dataset).fingerprint
+    if current != config.fingerprint:
+        raise ValueError(
+            f"the run was made with the dataset {config.fingerprint}, but {config.settings.dataset} is now {current}"
+        )
+    keras.utils.set_random_seed(config.settings.seed)
+    model = _make_model(config)
+    first_step = 0
+    if run.checkpoints():
+        first_step, path = run.newest_checkpoint()
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(path)
+    elif config.settings.weights != "none":
+        vgg16.load_weights(model, config.settings.weights)
+    if first_step < config.settings.steps:
+        _fit(model, config, run, first_step=first_step, is_new=False)
+    return run
+
+
+def _make_model(config: RunConfig) -> TrainableSSD300:
+    settings = config.settings
+    keras.mixed_precision.set_dtype_policy(settings.precision)
+    model = TrainableSSD300(**config.model_arguments())
+    read_identity(settings.dataset).check(model.spec, model.num_classes)
+    model.compile(settings.make_optimizer(), weight_decay=settings.weight_decay, jit_compile=settings.jit_compile)
+    return model
+
+
+def _fit(model: TrainableSSD300, config: RunConfig, run: RunDirectory, *, first_step: int, is_new: bool = True) -> None:
+    settings = config.settings
+    spec = spec_named(model.preset)
+    augmentation, copies = named_augmentation(settings.augmentation, settings.augment)
+    batches = training_batches(
+        settings.dataset,
+        settings.split,
+        spec=spec,
+        batch_size=settings.batch_size,
+        augmentation=augmentation,
+        copies=copies,
+        seed=settings.seed,
+        first_step=first_step,
+        data_service=settings.data_service,
+    )
+    sizes = split_sizes(settings.dataset)
+    validation = validation_steps = None
+    if settings.validation_split is not None:
+        validation = validation_batches(
+            settings.dataset, settings.validation_split, spec=spec, batch_size=settings.batch_size
+        )
+        validation_steps = math.ceil(sizes[settings.validation_split] / settings.batch_size)
+    steps_per_epoch = max(1, math.ceil(sizes[settings.split] / settings.batch_size))
+    if is_new:
+        run.create(config)
+    else:
+        run.write_config(config)  # the number of steps may have changed
+    recorder = Recorder(run, settings, first_step=first_step, steps_per_epoch=steps_per_epoch)
+    with closing(recorder):
+        model.fit(
+            batches,
+            steps_per_epoch=steps_per_epoch,
+            initial_epoch=first_step // steps_per_epoch,
+            epochs=math.ceil(settings.steps / steps_per_epoch) + 1,  # StopAtStep ends it
+            validation_data=validation,
+            validation_steps=validation_steps,
+            callbacks=[
+                StopOnNaN(),  # first: neither a row nor a checkpoint holds a NaN
+                recorder,
+                SaveCheckpoints(run, settings),
+                StopAtStep(settings.steps),
+            ],
+            verbose=0,
+            shuffle=False,  # the reader has done it
+        )
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "ssd300": importlib.metadata.version("ssd300"),
+        "tensorflow": tf.__version__,  # several distributions bring it
+        "keras": keras.__version__,
+    }

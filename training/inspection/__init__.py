@@ -1,0 +1,1 @@
+"""Looking at what the reader makes of records, and measuring how fast it is."""

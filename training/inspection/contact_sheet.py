@@ -1,0 +1,105 @@
+"""A contact sheet of what the reader makes of records, to check the augmentation and the targets by eye."""
+
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+from ssd300.datasets.classes import ClassList
+from ssd300.datasets.record import Record, parse_record
+from ssd300.model import box_coder
+from ssd300.model import boxes as box_ops
+from ssd300.model.default_boxes import default_boxes
+from ssd300.model.spec import Spec, spec_named
+from ssd300.preprocessing.augmentation.batch import augment_batch
+from ssd300.preprocessing.augmentation.settings import Augmentation
+from ssd300.preprocessing.identity import read_identity
+from ssd300.preprocessing.support.drawing import contact_sheet, draw_objects
+from ssd300.training.reading.record_order import ordered_records
+from ssd300.training.split_files import split_files
+
+_EPOCHS = 4  # augmented samples of each picture
+_CELL = (240, 240)
+
+
+def write_inspection_sheet(
+    dataset: str,
+    split: str,
+    path: Path,
+    *,
+    augmentation: Augmentation,
+    copies: bool = False,
+    pictures: int = 6,
+    seed: int = 0,
+) -> None:
+    """Writes a picture with a row for each of some records.
+
+    A row shows the record's picture with its objects and stored targets, its mirror image with the targets stored for
+    that, and what the reader makes of the record in several epochs. There the objects are decoded from the targets, so
+    that a box that sits well has come through the whole chain.
+
+    Args:
+        dataset: folder of an encoded dataset.
+        split: its split.
+        path: of the picture, JPEG or PNG by its name.
+        augmentation: the steps.
+        copies: whether the reader takes another variant of the picture, itself and its augmented copies, each epoch.
+        pictures: number of rows.
+        seed: of the choice of the records and of the augmentation.
+    """
+    identity = read_identity(dataset)
+    spec, classes = spec_named(identity.preset), identity.classes
+    files = split_files(dataset, split, copies=copies)
+    chosen = ordered_records(split_files(dataset, split), seed=seed).take(min(pictures, files.records))
+    rows = []
+    for serialized, number in chosen:  # of epoch 0, where places are numbers
+        record = parse_record(serialized.numpy())
+        variants = files.read(int(number))
+        shown = [variants[epoch % len(variants)] for epoch in range(_EPOCHS)]
+        augmented = _augmented(shown, int(number), spec, classes, augmentation, seed)
+        rows.append([_stored(record, spec, classes), _mirrored(record, spec, classes), *augmented])
+    titles = ["record", "mirrored, stored targets", *(f"reader, epoch {epoch}" for epoch in range(_EPOCHS))]
+    contact_sheet(rows, titles=titles, cell=_CELL).save(path)
+
+
+def _stored(record: Record, spec: Spec, classes: ClassList) -> Image.Image:
+    image = Image.open(io.BytesIO(record.image))
+    matched = box_ops.to_corners(default_boxes(spec)[record.targets[0]])
+    return _drawn(image, record.boxes, record.labels, matched, classes)
+
+
+def _mirrored(record: Record, spec: Spec, classes: ClassList) -> Image.Image:
+    image = ImageOps.mirror(Image.open(io.BytesIO(record.image)))
+    matched = box_ops.to_corners(default_boxes(spec)[record.flipped_targets[0]])
+    return _drawn(image, box_ops.flip(record.boxes), record.labels, matched, classes)
+
+
+def _augmented(
+    serialized: list[tf.Tensor], number: int, spec: Spec, classes: ClassList, augmentation: Augmentation, seed: int
+) -> Iterator[Image.Image]:
+    epochs = tf.range(_EPOCHS, dtype=tf.int64)
+    pixels, targets = augment_batch(
+        tf.stack(serialized),
+        epochs,
+        tf.fill([_EPOCHS], tf.constant(number, tf.int64)),
+        spec=spec,
+        augmentation=augmentation,
+        seed=seed,
+    )
+    for image, labels, offsets in zip(pixels.numpy(), targets.labels.numpy(), targets.offsets.numpy(), strict=True):
+        matched = np.flatnonzero(labels)
+        centres = default_boxes(spec)[matched]
+        boxes = box_coder.decode(offsets[matched], centres, variances=spec.variances)
+        # All default boxes of an object decode to the same box, up to rounding.
+        objects, first = np.unique(np.round(boxes, 3), axis=0, return_index=True)
+        yield _drawn(Image.fromarray(image), objects, labels[matched][first], box_ops.to_corners(centres), classes)
+
+
+def _drawn(
+    image: Image.Image, boxes: np.ndarray, labels: Iterable[int], matched: np.ndarray, classes: ClassList
+) -> Image.Image:
+    image.thumbnail((2 * _CELL[0], 2 * _CELL[1]))  # large pictures would hide the lines
+    return draw_objects(image, boxes, [classes.names[label - 1] for label in labels], matched=matched)

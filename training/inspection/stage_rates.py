@@ -1,0 +1,93 @@
+"""How fast the reader is, stage by stage: what a training that waits for its data should look at."""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from ssd300.model.spec import spec_named
+from ssd300.preprocessing.augmentation.batch import augment_batch
+from ssd300.preprocessing.augmentation.settings import Augmentation
+from ssd300.preprocessing.identity import read_identity
+from ssd300.training.reading.reader import training_batches
+from ssd300.training.reading.record_order import epoch_and_number, ordered_records
+from ssd300.training.split_files import split_files
+
+
+class StageRate(NamedTuple):
+    """A stage's name and the pictures a second with it and all stages that it needs."""
+
+    name: str
+    rate: float
+
+
+def stage_rates(
+    dataset: str,
+    split: str,
+    *,
+    augmentation: Augmentation,
+    copies: bool = False,
+    batch_size: int = 32,
+    seconds: float = 3.0,
+) -> list[StageRate]:
+    """Measures the reader alone on this machine.
+
+    Args:
+        dataset: folder of an encoded dataset.
+        split: its split.
+        augmentation: the steps.
+        copies: whether augmented copies are read.
+        batch_size: pictures a batch.
+        seconds: to measure each stage for, after a warm-up.
+    """
+    spec = spec_named(read_identity(dataset).preset)
+    files = split_files(dataset, split, copies=copies)
+    records = ordered_records(files, seed=0).batch(batch_size)
+    plain = augmentation.changed(["photometric_probability=0", "flip_probability=0"])
+
+    def with_map(function: Callable[..., Any]) -> tf.data.Dataset:
+        return records.map(function, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+    def part(index: int, steps: Augmentation) -> Callable[..., Any]:
+        # What is not returned is not computed.
+        def function(serialized: tf.Tensor, places: tf.Tensor) -> Any:
+            epochs, numbers = epoch_and_number(places, files)
+            return augment_batch(serialized, epochs, numbers, spec=spec, augmentation=steps, seed=0)[index]
+
+        return function
+
+    stages = {
+        "records, in their order": records.prefetch(tf.data.AUTOTUNE),
+        "objects and targets alone": with_map(part(1, augmentation)),
+        "pictures alone, decoded and resized": with_map(part(0, plain)),
+        "pictures alone, with colours and mirroring": with_map(part(0, augmentation)),
+        "all, as training reads it": training_batches(
+            dataset, split, spec=spec, batch_size=batch_size, augmentation=augmentation, copies=copies
+        ),
+    }
+    return [StageRate(name, _rate(batches, batch_size, seconds)) for name, batches in stages.items()]
+
+
+def _rate(batches: tf.data.Dataset, batch_size: int, seconds: float) -> float:
+    iterator = iter(batches)
+    _count(iterator, seconds / 3)
+    start = time.perf_counter()
+    done = _count(iterator, seconds)
+    return done * batch_size / (time.perf_counter() - start)
+
+
+def _count(iterator: Any, seconds: float) -> int:
+    next(iterator)  # at least one
+    done, start = 1, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        next(iterator)
+        done += 1
+    return done
+
+
+def table(rates: list[StageRate]) -> str:
+    """The rates as lines of text."""
+    lines = [f"{'stage':<44}{'pictures/s':>12}{'ms a picture':>14}"]
+    lines += [f"{stage.name:<44}{stage.rate:>12,.0f}{1000 / stage.rate:>14.3f}" for stage in rates]
+    return "\n".join(lines)

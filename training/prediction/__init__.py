@@ -1,0 +1,1 @@
+"""Detecting objects on images."""

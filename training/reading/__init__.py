@@ -1,0 +1,1 @@
+"""Reading an encoded dataset with `tf.data`."""

@@ -1,0 +1,128 @@
+"""Reading an encoded dataset with `tf.data`: batches for training, for the validation loss and for evaluation."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from ssd300.datasets.record import parse
+from ssd300.model.spec import Spec
+from ssd300.preprocessing.augmentation.batch import augment_batch
+from ssd300.preprocessing.augmentation.render import decode
+from ssd300.preprocessing.augmentation.settings import LIGHT, NONE, Augmentation
+from ssd300.training.reading.data_service import read_through
+from ssd300.training.reading.record_order import epoch_and_number, ordered_records
+from ssd300.training.split_files import split_files
+
+_RECORD_BATCHES = 4  # undecoded, read ahead: they bridge the gap between two blocks of files
+
+
+def training_batches(
+    dataset: str,
+    split: str,
+    *,
+    spec: Spec,
+    batch_size: int,
+    augmentation: Augmentation = LIGHT,
+    copies: bool = False,
+    seed: int = 0,
+    first_step: int = 0,
+    input_context: tf.distribute.InputContext | None = None,
+    data_service: str | None = None,
+) -> tf.data.Dataset:
+    """Endless shuffled batches for `fit`.
+
+    Yields ``(pixels, targets)``: pixels uint8 ``[B, 300, 300, 3]``, targets a dictionary of ``labels`` int32
+    ``[B, 8732]`` and ``offsets`` float32 ``[B, 8732, 4]``. Without expansion and crop the stored targets are used as
+    they are, those of the mirror image for a mirrored picture; with them the objects are encoded in the graph by the
+    function that made the stored ones.
+
+    Every random number depends on the seed, the epoch and the record alone: the same arguments give the same batches
+    whatever the machine's parallelism, and `first_step` gives those that an uninterrupted reader comes to.
+
+    Args:
+        dataset: folder of an encoded dataset.
+        split: its split.
+        spec: of the model; the dataset must have been encoded with it.
+        batch_size: pictures a batch, always full; of all replicas together where there is an `input_context`.
+        augmentation: the steps.
+        copies: whether to read, of each picture, one of its variants an epoch: itself and its augmented copies. These
+            have their expansion and crop behind them, so the augmentation may have neither.
+        seed: of the order and of the augmentation.
+        first_step: training steps to skip, each a batch of all replicas.
+        input_context: of `tf.distribute`: this reader's share of the records.
+        data_service: address of a `tf.data` service, such as ``grpc://host:5000``, whose workers do the work. Each
+            record is still read once an epoch; the order is kept if there is one worker.
+
+    Raises:
+        ValueError: the dataset, split or arguments cannot be used together.
+    """
+    if copies and augmentation.has_geometry:
+        raise ValueError("augmented copies have been expanded and cropped already; leave expand and crop out")
+    pipelines, pipeline, batches_a_step = 1, 0, 1
+    if input_context is not None:
+        pipelines, pipeline = input_context.num_input_pipelines, input_context.input_pipeline_id
+        batches_a_step = input_context.num_replicas_in_sync // pipelines
+        batch_size = input_context.get_per_replica_batch_size(batch_size)
+    files = split_files(dataset, split, copies=copies)
+    records = ordered_records(
+        files,
+        seed=seed,
+        first=first_step * batches_a_step * batch_size,
+        pipelines=pipelines,
+        pipeline=pipeline,
+    )
+
+    def augmented(serialized: tf.Tensor, places: tf.Tensor) -> tuple[tf.Tensor, dict]:
+        pixels, targets = augment_batch(
+            serialized, *epoch_and_number(places, files), spec=spec, augmentation=augmentation, seed=seed
+        )
+        return pixels, targets._asdict()
+
+    batches = records.batch(batch_size, drop_remainder=True).prefetch(_RECORD_BATCHES)
+    batches = batches.map(augmented, num_parallel_calls=tf.data.AUTOTUNE)
+    if data_service is not None:
+        batches = read_through(batches, data_service)
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(_options(is_share=input_context is not None))
+
+
+def _options(*, is_share: bool) -> tf.data.Options:
+    options = tf.data.Options()
+    options.deterministic = True
+    # Batches run beside each other; threads within one would only wait for each other.
+    options.threading.max_intra_op_parallelism = 1
+    # Sharding by files would cut into the graph of `ordered_records`. Without a share of its own a worker of a
+    # multi-worker strategy takes every so-manieth batch.
+    policy = tf.data.experimental.AutoShardPolicy
+    options.experimental_distribute.auto_shard_policy = policy.OFF if is_share else policy.DATA
+    return options
+
+
+def validation_batches(dataset: str, split: str, *, spec: Spec, batch_size: int) -> tf.data.Dataset:
+    """The same as `training_batches` once through a split, in its order, with nothing changed at random.
+
+    The last batch may be smaller.
+    """
+
+    def plain(serialized: tf.Tensor) -> tuple[tf.Tensor, dict]:
+        numbers = tf.zeros([tf.shape(serialized)[0]], tf.int64)  # no random number is looked at
+        pixels, targets = augment_batch(serialized, numbers, numbers, spec=spec, augmentation=NONE, seed=0)
+        return pixels, targets._asdict()
+
+    records = tf.data.TFRecordDataset(split_files(dataset, split).variants[0])
+    return records.batch(batch_size).map(plain, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+
+
+def evaluation_batches(dataset: str, split: str, *, batch_size: int) -> tf.data.Dataset:
+    """All pictures of a split once, in the dataset's order, as they are.
+
+    Yields dictionaries of `ssd300.datasets.record.parse`'s entries without the targets, batched (ragged where the
+    number of objects differs), and ``pixels`` uint8 ``[B, 300, 300, 3]``; the last batch may be smaller.
+    """
+
+    def example(serialized: tf.Tensor) -> dict[str, Any]:
+        record = parse(serialized)
+        kept = {name: record[name] for name in ("image", "filename", "id", "boxes", "labels", "difficult")}
+        return {**kept, "pixels": decode(record["image"])}
+
+    records = tf.data.TFRecordDataset(split_files(dataset, split).variants[0])
+    return records.map(example, num_parallel_calls=tf.data.AUTOTUNE).ragged_batch(batch_size).prefetch(2)
