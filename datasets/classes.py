@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ssd300.datasets.errors import InputError
+
 BACKGROUND = "background"
 
 # In the alphabetical order that the VOC challenges and the released models use.
@@ -30,14 +32,14 @@ class ClassList:
 
     def __post_init__(self) -> None:
         if not self.names:
-            raise ValueError("a class list needs at least one class, got none")
+            raise InputError("a class list needs at least one class, got none")
         seen: dict[str, str] = {}
         for name in self.names:
             key = canonical(name)
             if not key or key == BACKGROUND:
-                raise ValueError(f"class names must not be empty or {BACKGROUND!r}, got {name!r}")
+                raise InputError(f"class names must not be empty or {BACKGROUND!r}, got {name!r}")
             if key in seen:
-                raise ValueError(f"class names must differ, got {seen[key]!r} and {name!r}")
+                raise InputError(f"class names must differ, got {seen[key]!r} and {name!r}")
             seen[key] = name
         object.__setattr__(self, "_labels", {canonical(name): i for i, name in enumerate(self.names, start=1)})
         object.__setattr__(self, "_exact", frozenset(self.names))
@@ -66,13 +68,13 @@ def read_class_file(path: str | Path) -> ClassList:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        message = f"--classes must be 'voc', 'auto' or a text file of names; cannot read {path}: {error}"
-        raise ValueError(message) from None
+        message = f"the class list {path} cannot be read: {error}"
+        raise InputError(message) from None
     names = tuple(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
     try:
         return ClassList(names)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def from_names(names: Iterable[str]) -> ClassList:

@@ -1,9 +1,16 @@
-"""The error of an input that cannot be used."""
+"""The errors that the command line prints as one line; everything else is a bug and stays a traceback."""
 
 
 class InputError(ValueError):
     """An input cannot be used, and its user can mend it: a file, a folder, a setting, or two that do not fit together.
 
-    The message says what was expected, what was found, and where. The command line prints it as one line; any other
-    ``ValueError`` is a bug and stays a traceback.
+    The message says what was expected, what was found, and where.
     """
+
+
+class JobError(RuntimeError):
+    """A preprocessing job went wrong: shards are missing, or too many images were rejected."""
+
+
+class TrainingError(RuntimeError):
+    """A training went wrong: a loss became NaN or infinite."""

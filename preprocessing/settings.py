@@ -2,97 +2,87 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
+from typing import Literal
 
-from ssd300.datasets.annotation import CONVENTIONS, Convention
+from ssd300.datasets.annotation import Convention
 from ssd300.datasets.classes import ClassList
-from ssd300.datasets.record import copy_split
-from ssd300.datasets.sources.parse import Source, source_from, tree_names
+from ssd300.datasets.errors import InputError
+from ssd300.datasets.sources.base import copy_split
+from ssd300.datasets.sources.parse import Source, parse_source, tree_names
 from ssd300.model.spec import Spec, spec_named
-from ssd300.preprocessing.augmentation.settings import PAPER, Augmentation
-from ssd300.preprocessing.checking.picture import Verify
+from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION, Augmentation
+from ssd300.preprocessing.support.options import check_fields, option
+
+# Digests of plans are made of the settings as text, in which these fields keep their first names: a dataset that is
+# finished, or begun, is still known for what it is.
+_FIRST_NAMES = {"coordinates": "convention", "copies_of": "copied_splits"}
 
 
 @dataclass(frozen=True)
 class PreprocessSettings:
-    """What to encode and how.
+    """What to encode and how."""
 
-    Attributes:
-        sources: where the pictures are; several may feed one split.
-        classes: the class list.
-        preset: ``paper`` or ``article``: default boxes, matching and coder.
-        convention: how VOC pixel coordinates become fractions, ``caffe`` or ``inclusive``.
-        verify: how far pictures are checked, ``decode`` or ``header``; pictures with copies are always decoded.
-        min_size: objects whose width or height is less, in pixels of their picture, are left out.
-        drop_empty: whether pictures without an object are left out.
-        seed: of the shuffle that orders the records, and of the augmented copies.
-        shard_size: most pictures of a shard.
-        copies: augmented copies of each picture, expanded and cropped.
-        copied_splits: splits whose pictures have them.
-        augment: changes to the paper's expansion and crop, as `Augmentation.changed` takes them.
-    """
-
-    sources: tuple[Source, ...]
-    classes: ClassList
-    preset: str = "paper"
-    convention: Convention = "caffe"
-    verify: Verify = "decode"
-    min_size: float = 0.0
-    drop_empty: bool = False
-    seed: int = 0
-    shard_size: int = 512
-    copies: int = 0
-    copied_splits: tuple[str, ...] = ("train",)
-    augment: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = option(
+        help="what goes into a split; repeatable. SOURCE is an image set of a VOC tree or of a flat folder "
+        "(VOCdevkit/VOC2007:trainval), all of a folder (my/images), or a TFDS dataset (tfds:voc/2012:train)",
+        flag="source",
+        metavar="SPLIT=SOURCE",
+        parse=parse_source,
+    )
+    classes: ClassList = option()
+    preset: Literal["paper", "article"] = option("paper", "default boxes, matching and coder", group="encoding")
+    coordinates: Convention = option(
+        "caffe", "how pixel coordinates become fractions: caffe divides them as they are, inclusive subtracts 1 first"
+    )
+    verify: Literal["decode", "header"] = option("decode", "how far images are checked; those with copies are decoded")
+    min_size: float = option(
+        0.0, "leave out objects narrower or lower than this", at_least=0, below=math.inf, metavar="PIXELS"
+    )
+    drop_empty: bool = option(False, "leave out images without an object")
+    seed: int = option(0, "seed of the order of the records, and of the augmented copies", at_least=0)
+    shard_size: int = option(512, "maximum number of images per file", at_least=1, at_most=100_000)
+    copies: int = option(
+        0, "augmented copies of each image, expanded and cropped", group="copies", at_least=0, at_most=1000
+    )
+    copies_of: tuple[str, ...] = option(("train",), "split whose images are copied; repeatable", metavar="SPLIT")
+    copy_augmentation: Augmentation = PAPER_AUGMENTATION
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not self.sources:
-            raise ValueError("a preprocessing job needs at least one source, got none")
-        spec_named(self.preset)
-        if self.convention not in CONVENTIONS:
-            raise ValueError(
-                f"the coordinate convention must be one of {', '.join(CONVENTIONS)}; got {self.convention!r}"
-            )
-        if self.verify not in ("decode", "header"):
-            raise ValueError(f"verify must be 'decode' or 'header', got {self.verify!r}")
-        if not 1 <= self.shard_size <= 100_000:
-            raise ValueError(f"shard_size must be between 1 and 100,000 pictures, got {self.shard_size}")
-        if not 0 <= self.min_size < math.inf:
-            raise ValueError(f"min_size is a number of pixels, 0 or more, got {self.min_size}")
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, got {self.seed}")
+            raise InputError("a preprocessing job needs at least one source, got none")
         self._check_copies()
 
     def _check_copies(self) -> None:
-        if not 0 <= self.copies <= 1000:
-            raise ValueError(f"copies must be between 0 and 1,000, got {self.copies}")
-        geometry = self.copy_augmentation
-        if geometry.without_geometry() != PAPER.without_geometry():
-            raise ValueError(f"copies are expanded and cropped, nothing else can be changed; got {self.augment}")
+        if self.copy_augmentation.without_geometry() != PAPER_AUGMENTATION.without_geometry():
+            raise InputError(
+                f"copies are expanded and cropped, nothing else can be changed; got {', '.join(self._copy_changes())}"
+            )
         if not self.copies:
-            if self.augment or self.copied_splits != ("train",):
-                raise ValueError("changes to augmented copies were given, but no number of copies")
+            if self.copy_augmentation != PAPER_AUGMENTATION or self.copies_of != ("train",):
+                raise InputError("changes to augmented copies were given, but no number of copies")
             return
         splits = {source.split for source in self.sources}
-        missing = set(self.copied_splits) - splits
-        if missing or not self.copied_splits:
-            raise ValueError(
+        missing = set(self.copies_of) - splits
+        if missing or not self.copies_of:
+            raise InputError(
                 f"copies are wanted of split {', '.join(sorted(missing)) or 'none'}, there are: "
                 f"{', '.join(sorted(splits))}"
             )
-        taken = {copy_split(split, n + 1) for split in self.copied_splits for n in range(self.copies)} & splits
+        taken = {copy_split(split, n + 1) for split in self.copies_of for n in range(self.copies)} & splits
         if taken:
-            raise ValueError(f"split {', '.join(sorted(taken))} has the name of an augmented copy")
+            raise InputError(f"split {', '.join(sorted(taken))} has the name of an augmented copy")
 
-    @property
-    def copy_augmentation(self) -> Augmentation:
-        """The expansion and crop of the copies."""
-        return PAPER.changed(self.augment)
+    def _copy_changes(self) -> list[str]:
+        """What the copies' augmentation changes of the paper's."""
+        ours, paper = vars(self.copy_augmentation), vars(PAPER_AUGMENTATION)
+        return [f"{name}={value}" for name, value in ours.items() if value != paper[name]]
 
-    def copies_of(self, split: str) -> int:
-        """Number of augmented copies of each picture of a split."""
-        return self.copies if split in self.copied_splits else 0
+    def number_of_copies(self, split: str) -> int:
+        """Number of augmented copies of each image of a split."""
+        return self.copies if split in self.copies_of else 0
 
     @cached_property
     def _tree_names(self) -> dict[str, str]:
@@ -114,14 +104,7 @@ class PreprocessSettings:
 
     def to_json(self) -> str:
         """The settings as text, the same for the same settings."""
-        plain = {**asdict(self), "sources": [asdict(source) for source in self.sources], "classes": self.classes.names}
-        return json.dumps(plain, sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> "PreprocessSettings":
-        """The settings that `to_json` wrote."""
-        given = json.loads(text)
-        given["sources"] = tuple(source_from(fields) for fields in given["sources"])
-        given["classes"] = ClassList(tuple(given["classes"]))
-        given |= {name: tuple(given[name]) for name in ("copied_splits", "augment")}
-        return cls(**given)
+        plain = {_FIRST_NAMES.get(one.name, one.name): getattr(self, one.name) for one in fields(self)}
+        plain |= {"sources": [asdict(source) for source in self.sources], "classes": self.classes.names}
+        del plain["copy_augmentation"]
+        return json.dumps({**plain, "augment": self._copy_changes()}, sort_keys=True)

@@ -1,4 +1,4 @@
-"""What happens beside the updates: recording, showing progress, checkpoints, and the stop on a NaN."""
+"""Callbacks: history, progress, checkpoints, and the stop on NaN."""
 
 import csv
 import math
@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ssd300.datasets.errors import TrainingError
 from ssd300.preprocessing.support.progress import bar
 from ssd300.training.run_directory import RunDirectory
 from ssd300.training.settings import TrainSettings
@@ -16,10 +17,6 @@ from ssd300.training.settings import TrainSettings
 FIELDS = ("step", "epoch", "loss", "confidence", "localization", "l2", "matches", "learning_rate", "images_per_second")
 _VALIDATION = tuple(f"val_{name}" for name in ("loss", "confidence", "localization"))
 _WINDOW = 10  # steps that a row of the history averages
-
-
-class TrainingDivergedError(RuntimeError):
-    """The loss is no number any more."""
 
 
 def _step(model: keras.Model) -> int:
@@ -40,15 +37,15 @@ class StopAtStep(keras.callbacks.Callback):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Raises `TrainingDivergedError`, naming the step, as soon as a loss is not finite."""
+    """Raises `TrainingError`, naming the step, as soon as a loss is not finite."""
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Looks at the loss terms."""
         broken = [name for name, value in (logs or {}).items() if not math.isfinite(value)]
         if broken:
-            raise TrainingDivergedError(
+            raise TrainingError(
                 f"{', '.join(broken)} became NaN or infinite at step {_step(self.model)}; "
-                "a lower --learning-rate, or a look at the data, may help. Older checkpoints are unharmed"
+                "a lower learning rate may help, or a look at the data. Earlier checkpoints are intact"
             )
 
 

@@ -5,27 +5,32 @@ import math
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from ssd300.datasets.errors import InputError
 from ssd300.model import vgg16
 from ssd300.model.spec import spec_named
 from ssd300.preprocessing.identity import read_identity
 from ssd300.training.callbacks import Recorder, SaveCheckpoints, StopAtStep, StopOnNaN
+from ssd300.training.optimizer import make_optimizer
 from ssd300.training.reading.reader import training_batches, validation_batches
 from ssd300.training.run_directory import RunConfig, RunDirectory
-from ssd300.training.settings import TrainSettings, named_augmentation
+from ssd300.training.settings import TrainSettings
 from ssd300.training.split_files import split_sizes
 from ssd300.training.trainable import TrainableSSD300
+
+_CHANGEABLE = {"steps", "data_service"}  # settings that a resumed run may change
 
 
 def train(settings: TrainSettings, output: str | Path) -> RunDirectory:
     """Trains a new model into the new run directory `output`.
 
     Raises:
-        ValueError: the dataset, its identity, the weights or the folder cannot be used.
-        TrainingDivergedError: a loss became NaN.
+        InputError: the dataset, its identity, the weights or the folder cannot be used.
+        TrainingError: a loss became NaN or infinite.
     """
     identity = read_identity(settings.dataset)
     # The run must find its dataset again from any folder.
@@ -41,20 +46,28 @@ def train(settings: TrainSettings, output: str | Path) -> RunDirectory:
     return run
 
 
-def resume(output: str | Path, *, steps: int | None = None) -> RunDirectory:
+def resume(output: str | Path, **changes: Any) -> RunDirectory:
     """Goes on with a run from its newest checkpoint; a run that has no checkpoint yet begins anew.
 
     Args:
         output: its folder.
-        steps: updates in all, None for the run's own number.
+        **changes: settings that are to change: the total number of `steps`, the `data_service`.
+
+    Raises:
+        InputError: another setting would change, or the dataset is not the one that the run began with.
+        TrainingError: a loss became NaN or infinite.
     """
+    if set(changes) - _CHANGEABLE:
+        raise InputError(
+            f"a resumed run keeps its settings; only {' and '.join(sorted(_CHANGEABLE))} may change, "
+            f"got {', '.join(sorted(changes))}"
+        )
     run = RunDirectory(output)
     config = run.read_config()
-    if steps is not None:
-        config = replace(config, settings=replace(config.settings, steps=steps))
+    config = replace(config, settings=replace(config.settings, **changes))
     current = read_identity(config.settings.dataset).fingerprint
     if current != config.fingerprint:
-        raise ValueError(
+        raise InputError(
             f"the run was made with the dataset {config.fingerprint}, but {config.settings.dataset} is now {current}"
         )
     keras.utils.set_random_seed(config.settings.seed)
@@ -76,21 +89,20 @@ def _make_model(config: RunConfig) -> TrainableSSD300:
     keras.mixed_precision.set_dtype_policy(settings.precision)
     model = TrainableSSD300(**config.model_arguments())
     read_identity(settings.dataset).check(model.spec, model.num_classes)
-    model.compile(settings.make_optimizer(), weight_decay=settings.weight_decay, jit_compile=settings.jit_compile)
+    model.compile(make_optimizer(settings), weight_decay=settings.weight_decay, jit_compile=settings.jit_compile)
     return model
 
 
 def _fit(model: TrainableSSD300, config: RunConfig, run: RunDirectory, *, first_step: int, is_new: bool = True) -> None:
     settings = config.settings
     spec = spec_named(model.preset)
-    augmentation, copies = named_augmentation(settings.augmentation, settings.augment)
     batches = training_batches(
         settings.dataset,
         settings.split,
         spec=spec,
         batch_size=settings.batch_size,
-        augmentation=augmentation,
-        copies=copies,
+        augmentation=settings.augmentation,
+        copies=settings.copies,
         seed=settings.seed,
         first_step=first_step,
         data_service=settings.data_service,

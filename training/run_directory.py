@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ssd300.datasets.classes import ClassList
+from ssd300.datasets.errors import InputError
 from ssd300.datasets.files import write_atomically
 from ssd300.model.ssd300 import SSD300
+from ssd300.preprocessing.support.options import from_plain
 from ssd300.training.settings import TrainSettings
 
 _CHECKPOINT = re.compile(r"step-(\d+)\.weights\.h5")
@@ -41,6 +43,17 @@ class RunConfig:
         }
 
 
+def read_config(path: str | Path) -> RunConfig:
+    """The configuration in a run's ``config.json``; InputError if it holds none."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        classes = from_plain(ClassList, content["classes"], where=f"{path}")
+        settings = from_plain(TrainSettings, content["settings"], where=f"{path}")
+        return RunConfig(settings, classes, content["fingerprint"], content["versions"])
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not the configuration of a run: {error!r}") from None
+
+
 class RunDirectory:
     """The folder of a run; it need not exist."""
 
@@ -52,9 +65,9 @@ class RunDirectory:
         self._checkpoints = self.path / "checkpoints"
 
     def create(self, config: RunConfig) -> None:
-        """Makes the folder and writes the configuration; ValueError if there is a run already."""
+        """Makes the folder and writes the configuration; InputError if there is a run already."""
         if self.config_path.exists():
-            raise ValueError(f"{self.path} holds a run already; go on with --resume or choose another folder")
+            raise InputError(f"{self.path} already holds a run; resume it, or choose another folder")
         self._checkpoints.mkdir(parents=True, exist_ok=True)
         self.write_config(config)
 
@@ -63,17 +76,10 @@ class RunDirectory:
         write_atomically(str(self.config_path), json.dumps(asdict(config), indent=2))
 
     def read_config(self) -> RunConfig:
-        """The configuration of the run; ValueError if the folder holds none."""
-        try:
-            content = json.loads(self.config_path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ValueError(f"{self.path} is not the folder of a run: there is no {self.config_path.name}") from None
-        return RunConfig(
-            TrainSettings(**content["settings"]),
-            ClassList(tuple(content["classes"]["names"])),
-            content["fingerprint"],
-            content["versions"],
-        )
+        """The configuration of the run; InputError if the folder holds none."""
+        if not self.config_path.exists():
+            raise InputError(f"{self.path} is not the folder of a run: there is no {self.config_path.name}")
+        return read_config(self.config_path)
 
     def checkpoints(self) -> list[tuple[int, Path]]:
         """``(step, path)`` of the checkpoints, oldest first."""
@@ -81,10 +87,10 @@ class RunDirectory:
         return sorted((int(match[1]), path) for match, path in found if match)
 
     def newest_checkpoint(self) -> tuple[int, Path]:
-        """The newest checkpoint; ValueError if there is none."""
+        """The newest checkpoint; InputError if there is none."""
         checkpoints = self.checkpoints()
         if not checkpoints:
-            raise ValueError(f"{self.path} has no checkpoint yet")
+            raise InputError(f"{self.path} has no checkpoint yet")
         return checkpoints[-1]
 
     def save_checkpoint(self, model: SSD300, step: int, *, keep: int) -> Path:

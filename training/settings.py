@@ -1,139 +1,94 @@
-"""The settings of a training run: the paper's solver by default."""
+"""The settings of training, evaluation, prediction and inspection; a run's defaults are the paper's solver."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import keras
-
-from ssd300.preprocessing.augmentation.settings import PRESETS, Augmentation, augmentation_named
-
-Optimizer = Literal["sgd", "adam"]
-Schedule = Literal["step", "cosine", "constant"]
-# Shares of the steps after which the schedule `step` divides by ten: 80,000 and 100,000 of 120,000.
-_DROPS = (2 / 3, 5 / 6)
-COPIES = "copies"
-_CHOICES = {
-    "norm": ("none", "batch"),
-    "optimizer": ("sgd", "adam"),
-    "schedule": ("step", "cosine", "constant"),
-    "augmentation": (*PRESETS, COPIES),
-    "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
-}
-
-
-def named_augmentation(name: str, changes: Iterable[str] = ()) -> tuple[Augmentation, bool]:
-    """The steps of a preset with `changes`, and whether they are for augmented copies.
-
-    Raises:
-        ValueError: there is no such preset or step, or copies would be expanded or cropped again.
-    """
-    copies = name == COPIES
-    augmentation = augmentation_named("light" if copies else name).changed(changes)
-    if copies and augmentation.has_geometry:
-        raise ValueError(f"copies have been expanded and cropped already, got {', '.join(changes)}")
-    return augmentation, copies
-
-
-@keras.saving.register_keras_serializable("ssd300")
-class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
-    """A linear rise over the first `steps` on top of another schedule (or a constant rate)."""
-
-    def __init__(self, schedule: Any, steps: int) -> None:
-        self.schedule, self.steps = schedule, steps
-
-    def __call__(self, step: Any) -> Any:
-        """The rate at a step, counted from 0."""
-        rate = self.schedule(step) if callable(self.schedule) else self.schedule
-        return rate * keras.ops.minimum((keras.ops.cast(step, "float32") + 1.0) / self.steps, 1.0)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {"schedule": self.schedule, "steps": self.steps}
+from ssd300.datasets.errors import InputError
+from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION, Augmentation
+from ssd300.preprocessing.support.options import check_fields, option
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How to train on an encoded dataset.
+    """How to train on an encoded dataset."""
 
-    Attributes:
-        dataset: its folder.
-        split: what to train on.
-        validation_split: what to compute the loss of after each epoch, None for nothing.
-        preset: None for the dataset's own.
-        width: channels relative to the paper's.
-        norm: ``none`` or ``batch``.
-        weights: ``imagenet``, a Keras ``notop`` file of VGG16, or ``none``.
-        steps: updates in all.
-        batch_size: pictures an update.
-        optimizer: ``sgd`` (momentum .9) or ``adam``.
-        learning_rate: at the start.
-        warmup_steps: the rate rises linearly from 0 over so many steps; for networks that begin from nothing.
-        schedule: ``step`` (divided by ten at 2/3 and 5/6 of the steps), ``cosine`` (to zero) or ``constant``.
-        weight_decay: coupled, of kernels alone.
-        augmentation: ``paper``, ``light`` (mirror and photometric distortion), ``none``, or ``copies``: ``light`` on
-            one of each picture's variants an epoch, itself and the dataset's augmented copies.
-        augment: changes to it, as `Augmentation.changed` takes them: ``("expand=off", "hue=18")``.
-        precision: Keras's dtype policy.
-        seed: of weights, order and augmentation.
-        checkpoint_steps: steps between two checkpoints, None for once an epoch.
-        keep_checkpoints: newest checkpoints that stay.
-        data_service: address of a `tf.data` service that reads and augments, such as ``grpc://host:5000``; None to do
-            it in this process.
-        jit_compile: whether XLA compiles the step; it helps on GPUs and slows CPUs down.
-    """
+    dataset: str = option()
+    split: str = option("train", "split to train on", group="data")
+    validation_split: str | None = option(None, "split whose loss is computed after each epoch")
+    batch_size: int = option(32, "images per step", at_least=1)
+    seed: int = option(0, "seed of the weights, the order and the augmentation", at_least=0)
+    data_service: str | None = option(
+        None, "address of a tf.data service whose workers read and augment, such as grpc://host:5000", metavar="ADDRESS"
+    )
+    augmentation: Augmentation = PAPER_AUGMENTATION
+    copies: bool = False  # read one of each image's variants per epoch, itself and the dataset's augmented copies
 
-    dataset: str
-    split: str = "train"
-    validation_split: str | None = None
-    preset: str | None = None
-    width: float = 1.0
-    norm: str = "none"
-    weights: str = "imagenet"
-    steps: int = 120_000
-    batch_size: int = 32
-    optimizer: Optimizer = "sgd"
-    learning_rate: float = 1e-3
-    warmup_steps: int = 0
-    schedule: Schedule = "step"
-    weight_decay: float = 5e-4
-    augmentation: str = "paper"
-    augment: tuple[str, ...] = ()
-    precision: str = "float32"
-    seed: int = 0
-    checkpoint_steps: int | None = None
-    keep_checkpoints: int = 3
-    data_service: str | None = None
-    jit_compile: bool = False
+    preset: Literal["paper", "article"] | None = option(
+        None, "default boxes, matching and coder", group="model", shown="the dataset's"
+    )
+    width: float = option(1.0, "channels relative to the paper's", above=0)
+    norm: Literal["none", "batch"] = option("none", "normalization after each convolution")
+    weights: str = option(
+        "imagenet", "VGG16's weights: imagenet (downloaded by Keras), a Keras notop file, or none", metavar="WEIGHTS"
+    )
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = option("float32", "Keras's dtype policy")
+    jit_compile: bool = option(False, "compile the step with XLA: faster on GPUs, slower on CPUs")
+
+    steps: int = option(120_000, "total number of steps", group="solver", at_least=1)
+    optimizer: Literal["sgd", "adam"] = option("sgd", "sgd has momentum .9")
+    learning_rate: float = option(1e-3, "initial learning rate", above=0)
+    warmup_steps: int = option(0, "steps over which the learning rate rises from 0", at_least=0)
+    schedule: Literal["step", "cosine", "constant"] = option(
+        "step", "step divides the rate by ten at 2/3 and 5/6 of the steps; cosine ends at zero"
+    )
+    weight_decay: float = option(5e-4, "coupled weight decay, of kernels only", at_least=0)
+
+    checkpoint_steps: int | None = option(
+        None, "steps between checkpoints", group="checkpoints", at_least=1, shown="once per epoch"
+    )
+    keep_checkpoints: int = option(3, "number of newest checkpoints to keep", at_least=1)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "augment", tuple(self.augment))  # JSON has lists
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
-        for name in ("steps", "batch_size", "keep_checkpoints"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.warmup_steps < 0:
-            raise ValueError(f"warmup_steps must not be negative, got {self.warmup_steps}")
-        if self.checkpoint_steps is not None and self.checkpoint_steps < 1:
-            raise ValueError(f"checkpoint_steps must be at least 1, got {self.checkpoint_steps}")
-        if not self.learning_rate > 0 or self.weight_decay < 0:
-            raise ValueError(
-                "learning_rate must be positive and weight_decay not negative, "
-                f"got {self.learning_rate} and {self.weight_decay}"
+        check_fields(self)
+        if self.copies and self.augmentation.has_geometry:
+            raise InputError(
+                "augmented copies are expanded and cropped already; the augmentation must have neither step"
             )
 
-        named_augmentation(self.augmentation, self.augment)
 
-    def make_optimizer(self) -> keras.optimizers.Optimizer:
-        """The optimizer with its schedule."""
-        rate: Any = self.learning_rate
-        if self.schedule == "step":
-            boundaries = [round(share * self.steps) for share in _DROPS]
-            rate = keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, [rate, rate / 10, rate / 100])
-        elif self.schedule == "cosine":
-            rate = keras.optimizers.schedules.CosineDecay(rate, self.steps)
-        if self.warmup_steps:
-            rate = WarmUp(rate, self.warmup_steps)
-        return keras.optimizers.SGD(rate, momentum=0.9) if self.optimizer == "sgd" else keras.optimizers.Adam(rate)
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """How to evaluate a run."""
+
+    split: str = option("test", "split to evaluate on")
+    batch_size: int = option(16, "images per batch", at_least=1)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """How to detect objects on images."""
+
+    threshold: float = option(0.5, "minimum score of a detection", at_least=0, at_most=1)
+    batch_size: int = option(8, "images per batch", at_least=1)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True)
+class InspectSettings:
+    """What of a dataset to look at, and how the reader changes it."""
+
+    split: str = option("train", "split to read")
+    images: int = option(6, "rows of the contact sheet", at_least=1)
+    seed: int = option(0, "seed of the choice of images and of the augmentation", at_least=0)
+    batch_size: int = option(32, "images per batch, for the rates", at_least=1)
+    seconds: float = option(3.0, "time to measure each stage for; 0 draws the contact sheet only", at_least=0)
+    augmentation: Augmentation = PAPER_AUGMENTATION
+    copies: bool = False  # show another variant of an image, itself and its augmented copies, in each epoch
+
+    def __post_init__(self) -> None:
+        check_fields(self)

@@ -1,18 +1,22 @@
-"""What a source gives for one picture, before anything is checked."""
+"""What a source is: it lists the images of a split and gives each with its annotation, before anything is checked."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
 
 from ssd300.datasets.annotation import Annotation
+from ssd300.datasets.errors import InputError
+from ssd300.datasets.faults import RejectedError
 
 
 @dataclass(frozen=True)
 class RawPicture:
-    """A picture's bytes and its parsed annotation.
+    """An image's bytes and its parsed annotation.
 
     Attributes:
         annotation: its objects.
         data: the file's content, not yet looked at.
-        path: of the picture, for messages and the record's file name.
+        path: of the image, for messages and the record's file name.
         annotation_path: of the annotation, for messages.
     """
 
@@ -22,7 +26,46 @@ class RawPicture:
     annotation_path: str
 
 
+@runtime_checkable
+class Source(Protocol):
+    """Where annotated images of one split come from; a frozen dataclass whose fields say it all, as plain values.
+
+    Attributes:
+        split: name of the split in the encoded dataset.
+        sequential: whether neighbors must be read together; if not, images are shuffled over the shards.
+    """
+
+    split: str
+    sequential: ClassVar[bool]
+
+    @property
+    def root(self) -> str:
+        """What tells trees, folders or datasets apart."""
+
+    @property
+    def path_parts(self) -> tuple[str, ...]:
+        """The parts of the root's path; the last of them make its name."""
+
+    @property
+    def content(self) -> str:
+        """What is taken of the root: an image set, a slice."""
+
+    def ids(self) -> list[str]:
+        """The ids of all images in a stable order; InputError if they cannot be listed."""
+
+    def read(self, ids: Sequence[str]) -> Iterator[RawPicture | RejectedError]:
+        """The images of these ids in their order, or why one cannot be used."""
+
+    def class_names(self) -> Iterator[str]:
+        """The class names of all objects, as often as they occur."""
+
+
 def check_split_name(split: str) -> None:
-    """Checks that a split of an encoded dataset can have this name; ValueError says what is expected."""
+    """Checks that a split of an encoded dataset can have this name; InputError says what is expected."""
     if not split.isidentifier() or split == "all":  # TFDS's name for the sum of the splits
-        raise ValueError(f"a split is named by letters, digits and underscores, and not 'all', got {split!r}")
+        raise InputError(f"a split's name consists of letters, digits and underscores and is not 'all', got {split!r}")
+
+
+def copy_split(split: str, number: int) -> str:
+    """Name of the split that holds an augmented copy, counted from 1, of every image of `split`."""
+    return f"{split}_copy{number}"

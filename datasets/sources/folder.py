@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
 
-import tensorflow as tf
-
 from ssd300.datasets.annotation import parse_annotation
+from ssd300.datasets.errors import InputError
 from ssd300.datasets.faults import RejectedError
-from ssd300.datasets.files import read_file
+from ssd300.datasets.files import exists, is_folder, names_in, read_file
 from ssd300.datasets.sources.base import RawPicture, check_split_name
 
 # A picture is looked for under these endings, in this order.
@@ -46,7 +45,7 @@ class FolderSource:
         if not self.root or (
             self.image_set is not None and PurePosixPath(self.image_set).name != (self.image_set or None)
         ):
-            raise ValueError(
+            raise InputError(
                 f"expected a folder and the name of an image set, got {self.root!r} and {self.image_set!r}"
             )
         if "://" not in self.root:  # one folder, one spelling: sources are told apart by it
@@ -71,14 +70,14 @@ class FolderSource:
         Without an image set: of all annotations and pictures, sorted, so that one without the other is accounted for.
 
         Raises:
-            ValueError: the folder or the image set does not exist or cannot be read, or names no picture.
+            InputError: the folder or the image set does not exist or cannot be read, or names no picture.
         """
-        if not tf.io.gfile.isdir(self.root):
-            raise ValueError(f"--source {self}: {self.root} is not a folder")
+        if not is_folder(self.root):
+            raise InputError(f"source {self}: {self.root} is not a folder")
         ids = self._all_ids() if self.image_set is None else self._listed_ids()
         if not ids:
             where = self._annotations if self.image_set is None else self.image_set_path
-            raise ValueError(f"--source {self}: {where} names no picture")
+            raise InputError(f"source {self}: {where} names no picture")
         return ids
 
     def read(self, ids: Sequence[str]) -> Iterator[RawPicture | RejectedError]:
@@ -100,7 +99,7 @@ class FolderSource:
     def image_set_path(self) -> str:
         """Path of the text file that lists the ids: the first that exists, or where VOC has it."""
         paths = [_join(self.root, folder, f"{self.image_set}.txt") for folder in _IMAGE_SETS]
-        return next((path for path in paths if tf.io.gfile.exists(path)), paths[0])
+        return next((path for path in paths if exists(path)), paths[0])
 
     def annotation_path(self, picture_id: str) -> str:
         """Path of the XML of a picture."""
@@ -113,7 +112,7 @@ class FolderSource:
     @cached_property
     def _folders(self) -> tuple[str, str]:
         layouts = [tuple(_join(self.root, folder) for folder in layout) for layout in _LAYOUTS]
-        annotations, pictures = next(pair for pair in layouts if tf.io.gfile.isdir(pair[0]) or pair is layouts[-1])
+        annotations, pictures = next(pair for pair in layouts if is_folder(pair[0]) or pair is layouts[-1])
         return annotations, pictures
 
     @property
@@ -127,21 +126,23 @@ class FolderSource:
     def _all_ids(self) -> list[str]:
         ids = set()
         for folder, suffixes in ((self._annotations, (".xml",)), (self._pictures, PICTURE_SUFFIXES)):
-            if not tf.io.gfile.isdir(folder):
+            if not is_folder(folder):
                 continue
             try:
-                names = [PurePosixPath(name) for name in tf.io.gfile.listdir(folder)]
+                names = [PurePosixPath(name) for name in names_in(folder)]
             except UnicodeDecodeError as error:
-                raise ValueError(f"--source {self}: a file's name in {folder} is not UTF-8: {error.object!r}") from None
+                raise InputError(f"source {self}: a file's name in {folder} is not UTF-8: {error.object!r}") from None
             ids |= {name.stem for name in names if name.suffix in suffixes}
         return sorted(ids)
 
     def _listed_ids(self) -> list[str]:
+        content = read_file(self.image_set_path)
+        if content is None:
+            raise InputError(f"source {self}: cannot read {self.image_set_path}")
         try:
-            with tf.io.gfile.GFile(self.image_set_path, "rb") as file:
-                lines = file.read().decode("utf-8-sig").splitlines()
-        except (tf.errors.OpError, UnicodeDecodeError) as error:
-            raise ValueError(f"--source {self}: cannot read {self.image_set_path}: {error}") from None
+            lines = content.decode("utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise InputError(f"source {self}: {self.image_set_path} is not UTF-8: {error}") from None
         return _without_flags([line.strip() for line in lines if line.strip()])
 
     def _read(self, picture_id: str) -> RawPicture:

@@ -1,14 +1,13 @@
 """Sources: which pictures, of which trees, folders or TFDS datasets, make which split."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
-from typing import Any
 
 from ssd300.datasets.classes import VOC, ClassList, from_names, read_class_file
+from ssd300.datasets.errors import InputError
+from ssd300.datasets.sources.base import Source
 from ssd300.datasets.sources.folder import FolderSource
 from ssd300.datasets.sources.tfds import SCHEME, TfdsSource
-
-Source = FolderSource | TfdsSource
 
 _EXAMPLES = (
     "expected SPLIT=TREE:IMAGE_SET, SPLIT=FOLDER or SPLIT=tfds:DATASET:SPLIT, for example "
@@ -20,11 +19,11 @@ def parse_source(text: str) -> Source:
     """The source that a ``--source`` argument names.
 
     Raises:
-        ValueError: the text names no source; the message says what is expected.
+        InputError: the text names no source; the message says what is expected.
     """
     split, equals, rest = text.partition("=")
     if not equals:
-        raise ValueError(f"--source {text}: {_EXAMPLES}")
+        raise InputError(f"source {text}: {_EXAMPLES}")
     try:
         if rest.startswith(SCHEME):
             # The last colon that is not of a slice, as in tfds:voc/2012:5.0.0:train[:80%].
@@ -35,15 +34,10 @@ def parse_source(text: str) -> Source:
         if not colon or "/" in image_set:  # the colon of gs://, or none
             return FolderSource(split, rest.rstrip("/") or rest)
         if not image_set:
-            raise ValueError("the name of an image set is missing behind the colon")
+            raise InputError("the name of an image set is missing behind the colon")
         return FolderSource(split, root.rstrip("/") or root, image_set)
-    except ValueError as error:
-        raise ValueError(f"--source {text}: {error}; {_EXAMPLES}") from None
-
-
-def source_from(fields: Mapping[str, Any]) -> Source:
-    """The source with these fields, as `dataclasses.asdict` gives them."""
-    return FolderSource(**fields) if "root" in fields else TfdsSource(**fields)
+    except InputError as error:
+        raise InputError(f"source {text}: {error}; {_EXAMPLES}") from None
 
 
 def tree_names(sources: Sequence[Source]) -> dict[str, str]:
@@ -60,7 +54,7 @@ def resolve_classes(text: str, sources: Sequence[Source]) -> ClassList:
     """The class list that a ``--classes`` argument means: ``voc``, ``auto`` or a file.
 
     Raises:
-        ValueError: the file cannot be read, or the annotations name no class.
+        InputError: the file cannot be read, or the annotations name no class.
     """
     if text == "voc":
         return VOC
@@ -68,5 +62,5 @@ def resolve_classes(text: str, sources: Sequence[Source]) -> ClassList:
         return read_class_file(text)
     try:
         return from_names(chain.from_iterable(source.class_names() for source in sources))
-    except ValueError as error:
-        raise ValueError(f"--classes auto: {', '.join(map(str, sources))}: {error}") from None
+    except InputError as error:
+        raise InputError(f"classes from {', '.join(map(str, sources))}: {error}") from None

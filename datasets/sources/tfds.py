@@ -7,12 +7,11 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
-
 from ssd300.datasets.annotation import LARGEST_COORDINATE, Annotation, VocObject
 from ssd300.datasets.classes import BACKGROUND, canonical
+from ssd300.datasets.errors import InputError
 from ssd300.datasets.faults import RejectedError
+from ssd300.datasets.files import exists
 from ssd300.datasets.sources.base import RawPicture, check_split_name
 
 SCHEME = "tfds:"
@@ -47,13 +46,13 @@ class TfdsSource:
     name: str
     tfds_split: str
 
-    # Its files give records one after the other: a shard takes neighbours.
+    # Its files give records one after the other: a shard takes neighbors.
     sequential = True
 
     def __post_init__(self) -> None:
         check_split_name(self.split)
         if not self.name or not self.tfds_split:
-            raise ValueError(
+            raise InputError(
                 f"expected the name of a TFDS dataset and its split, got {self.name!r}, {self.tfds_split!r}"
             )
 
@@ -83,7 +82,7 @@ class TfdsSource:
         """``SPLIT/NUMBER`` of each example.
 
         Raises:
-            ValueError: there is no such dataset or split, or it has no boxes.
+            InputError: there is no such dataset or split, or it has no boxes.
         """
         _ = self._keys
         splits = self._builder.info.splits
@@ -95,23 +94,23 @@ class TfdsSource:
         try:
             parts = tfds.core.ReadInstruction.from_spec(self.tfds_split).to_absolute(splits)
         except (ValueError, KeyError, AssertionError) as error:
-            raise ValueError(f"--source {self}: {error}") from None
+            raise InputError(f"source {self}: {error}") from None
         ids = [
             f"{part.splitname}/{number:08d}"
             for part in parts
             for number in range(part.from_ or 0, splits[part.splitname].num_examples if part.to is None else part.to)
         ]
         if not ids:
-            raise ValueError(f"--source {self}: the split names no picture")
+            raise InputError(f"source {self}: the split names no picture")
         return ids
 
     def read(self, ids: Sequence[str]) -> Iterator[RawPicture | RejectedError]:
-        """The pictures of these ids in their order, or why one cannot be used; neighbours are read together."""
+        """The pictures of these ids in their order, or why one cannot be used; neighbors are read together."""
         parsed = [(split, int(number)) for split, number in (picture_id.rsplit("/", 1) for picture_id in ids)]
         breaks = [i for i, ((a, m), (b, n)) in enumerate(pairwise(parsed), start=1) if (a, m + 1) != (b, n)]
         for start, stop in pairwise([0, *breaks, len(parsed)]):
             split, first = parsed[start]
-            yield from self._read_neighbours(split, first, ids[start:stop])
+            yield from self._read_neighbors(split, first, ids[start:stop])
 
     def class_names(self) -> Iterator[str]:
         """The names of all classes, whether they occur or not."""
@@ -121,7 +120,9 @@ class TfdsSource:
         else:  # some datasets, ours among them, count the background as a class
             yield from (name for name in self._label_feature(keys).names if canonical(name) != BACKGROUND)
 
-    def _read_neighbours(self, split: str, first: int, ids: Sequence[str]) -> Iterator[RawPicture | RejectedError]:
+    def _read_neighbors(self, split: str, first: int, ids: Sequence[str]) -> Iterator[RawPicture | RejectedError]:
+        import tensorflow as tf
+
         examples = iter(self._read_range(f"{split}[{first}:{first + len(ids)}]"))
         for picture_id in ids:
             path = f"{self.root}/{picture_id}"
@@ -146,13 +147,13 @@ class TfdsSource:
                 read_config=tfds.ReadConfig(interleave_cycle_length=1),  # in the order of the files
             )
         except (ValueError, AssertionError, KeyError) as error:
-            raise ValueError(f"--source {self}: {error}") from None
+            raise InputError(f"source {self}: {error}") from None
 
     def _raw_picture(self, example: dict[str, Any], path: str) -> RawPicture:
         keys = self._keys
         objects = example[keys.objects]
         boxes = objects[keys.box].numpy()
-        if not (np.abs(boxes) <= LARGEST_COORDINATE).all():
+        if not (abs(boxes) <= LARGEST_COORDINATE).all():
             raise RejectedError("bad_number", path, f"a box must be of numbers, got {boxes.tolist()}")
         names = [keys.objects] * len(boxes) if keys.label is None else self._names(objects[keys.label].numpy())
         difficult, truncated = (_flags(objects, flags, len(boxes)) for flags in (_DIFFICULT, _TRUNCATED))
@@ -180,11 +181,11 @@ class TfdsSource:
         import tensorflow_datasets as tfds
 
         try:
-            if tf.io.gfile.exists(f"{self.name}/dataset_info.json"):
+            if exists(f"{self.name}/dataset_info.json"):
                 return tfds.builder_from_directory(self.name)
             return tfds.builder(self.name)
         except (tfds.core.registered.DatasetNotFoundError, ValueError, AssertionError) as error:
-            raise ValueError(f"--source {self}: there is no TFDS dataset {self.name}: {error}") from None
+            raise InputError(f"source {self}: there is no TFDS dataset {self.name}: {error}") from None
 
     @cached_property
     def _keys(self) -> _Keys:
@@ -201,8 +202,8 @@ class TfdsSource:
             if images and boxes:
                 label = "label" if "label" in labels else next(iter(labels), None)
                 return _Keys("image" if "image" in images else images[0], key, boxes[0], label)
-        raise ValueError(
-            f"--source {self}: expected a dataset with a picture and a sequence of objects with boxes, "
+        raise InputError(
+            f"source {self}: expected a dataset with a picture and a sequence of objects with boxes, "
             f"its features are {', '.join(features)}"
         )
 

@@ -1,196 +1,280 @@
-"""The subcommands: from parsed arguments to calls of the library, and the lines that people read at the end.
+"""The commands: what each takes, how it calls the library, and the lines that people read at the end.
 
 TensorFlow, Keras and Beam take seconds to import, so every command imports them when it runs.
 """
 
-import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
+from ssd300.datasets.errors import InputError
+from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION, PRESETS, Augmentation
+from ssd300.preprocessing.runners.execution import Execution
+from ssd300.preprocessing.settings import PreprocessSettings
+from ssd300.preprocessing.support.options import option
 from ssd300.preprocessing.support.quiet import import_tensorflow, quiet_import
+from ssd300.training.cli.options import build, parse_changes
+from ssd300.training.settings import EvaluateSettings, InspectSettings, PredictSettings, TrainSettings
 
 if TYPE_CHECKING:
     from ssd300.preprocessing.runners.local_workers import LocalWorkers
 
-
-def is_expected(error: RuntimeError) -> bool:
-    """Whether an error is one of ours, whose text says all, and not a fault of the program."""
-    return type(error).__module__.startswith("ssd300.")
+Given = dict[str, Any]  # the options that were given, by name
 
 
-def demo(arguments: argparse.Namespace) -> None:
-    """``ssd300 demo``."""
+@dataclass(frozen=True)
+class Command:
+    """A command.
+
+    Attributes:
+        run: called with the options that were given.
+        help: what it does.
+        parts: dataclasses whose fields are its options.
+        epilog: last lines of its help.
+        passes_arguments_on: whether unknown arguments are Beam's.
+    """
+
+    run: Callable[[Given], None]
+    help: str
+    parts: tuple[type, ...]
+    epilog: str | None = None
+    passes_arguments_on: bool = False
+
+
+_CHANGES = {"metavar": "NAME=VALUE", "flag": "augment"}
+
+
+@dataclass(frozen=True)
+class _AugmentationOptions:
+    augmentation: Literal["paper", "light", "none", "copies"] = option(
+        "paper",
+        "light mirrors and changes colors; copies is light on the dataset's augmented copies",
+        group="augmentation",
+    )
+    changes: tuple[str, ...] = option(
+        (), "change a step, such as hue=18, contrast=.8,1.2 or expand=off; repeatable", **_CHANGES
+    )
+
+
+def _augmentation(given: Given, start: Augmentation, copies: bool = False) -> Given:
+    """The fields `augmentation` and `copies` of the settings, from the options and what they start from."""
+    if "augmentation" in given:
+        copies = given["augmentation"] == "copies"
+        start = PRESETS["light" if copies else given["augmentation"]]
+    return {"augmentation": replace(start, **parse_changes(Augmentation, given.get("changes", ()))), "copies": copies}
+
+
+@dataclass(frozen=True)
+class _DemoOptions:
+    output: str = option("runs/demo", "folder of the demo, made anew", metavar="FOLDER")
+    seed: int = option(0, "seed of the drawn images and of the training")
+
+
+def _demo(given: Given) -> None:
     import_tensorflow()
     with quiet_import():
         from ssd300.training.demo import run_demo
 
-    print(run_demo(Path(arguments.output), seed=arguments.seed))
+    options = build(_DemoOptions, given)
+    print(run_demo(Path(options.output), seed=options.seed))
 
 
-def preprocess(arguments: argparse.Namespace) -> None:
-    """``ssd300 preprocess``, with or without ``--check``."""
-    if not arguments.check and arguments.output is None:
-        raise ValueError("where to? expected --output FOLDER, or --check")
+@dataclass(frozen=True)
+class _PreprocessOptions:
+    output: str | None = option(
+        None, "folder of the encoded dataset; with --check, of the report if one is wanted", metavar="FOLDER"
+    )
+    check: bool = option(False, "read, check and report everything, write no records")
+
+
+@dataclass(frozen=True)
+class _ClassesOption:
+    classes: str = option(
+        "voc", "voc, auto (all that occur in the annotations), or a file with one name per line", group="encoding"
+    )
+
+
+@dataclass(frozen=True)
+class _CopiesOption:
+    changes: tuple[str, ...] = option(
+        (),
+        "change the copies' expansion or crop, such as expand=2 or crop=.5,.7; repeatable",
+        group="copies",
+        **_CHANGES,
+    )
+
+
+def _preprocess(given: Given) -> None:
+    options = build(_PreprocessOptions, given)
+    if not options.check and options.output is None:
+        raise InputError("--output is required, unless --check is given")
     from ssd300.preprocessing.runners.local_workers import LocalWorkers
 
     # Told that there will be several workers, they import what they need while the plan is made.
-    ready = LocalWorkers() if (arguments.workers or 1) > 1 and not _names_runner(arguments.rest) else None
-    with ready or nullcontext():
-        _preprocess(arguments, ready)
+    several = given.get("workers", 1) > 1 and not _names_runner(given["beam_arguments"])
+    with LocalWorkers() if several else nullcontext() as ready:
+        _run_job(options, given, ready)
 
 
 def _names_runner(beam_arguments: Sequence[str]) -> bool:
     return any(argument.startswith("--runner") for argument in beam_arguments)
 
 
-def _preprocess(arguments: argparse.Namespace, ready_workers: "LocalWorkers | None") -> None:
+def _run_job(options: _PreprocessOptions, given: Given, ready_workers: "LocalWorkers | None") -> None:
     import_tensorflow()
     with quiet_import():
         from ssd300.datasets.sources.parse import resolve_classes
         from ssd300.preprocessing.job import TooManyRejectsError, check, preprocess
-    from ssd300.datasets.sources.parse import parse_source
     from ssd300.preprocessing.report.summary import summary
-    from ssd300.preprocessing.settings import PreprocessSettings
 
-    sources = tuple(parse_source(text) for text in arguments.source)
-    settings = PreprocessSettings(
-        sources=sources,
-        classes=resolve_classes(arguments.classes, sources),
-        preset=arguments.preset,
-        convention=arguments.coordinates,
-        verify=arguments.verify,
-        min_size=arguments.min_size,
-        drop_empty=arguments.drop_empty,
-        seed=arguments.seed,
-        shard_size=arguments.shard_size,
-        copies=arguments.copies,
-        copied_splits=tuple(arguments.copies_of or ("train",)),
-        augment=tuple(getattr(arguments, "augment", ())),
-    )
+    classes = resolve_classes(build(_ClassesOption, given).classes, given["sources"])
+    augmentation = replace(PAPER_AUGMENTATION, **parse_changes(Augmentation, given.get("changes", ())))
+    settings = build(PreprocessSettings, given, classes=classes, copy_augmentation=augmentation)
+    execution = build(Execution, given, ready_workers=ready_workers)
     try:
-        report = (check if arguments.check else preprocess)(
-            settings,
-            arguments.output,
-            beam_arguments=arguments.rest,
-            workers=arguments.workers,
-            max_rejected=arguments.max_rejected,
-            ready_workers=ready_workers,
-        )
+        report = (check if options.check else preprocess)(settings, options.output, execution)
     except TooManyRejectsError as error:
         print(summary(error.report))
         raise
     print(summary(report))
     rejected = report["total"]["rejected"]
-    if arguments.output is not None:
-        rejects = f"; {rejected:,} rejected pictures are in rejected.jsonl" if rejected else ""
-        print(f"\nwrote {arguments.output}, to look at in {arguments.output}/report.html{rejects}")
+    if options.output is not None:
+        rejects = f"; {rejected:,} rejected images are listed in rejected.jsonl" if rejected else ""
+        print(f"\nwrote {options.output}; open {options.output}/report.html{rejects}")
     elif rejected:
-        print("\n--output FOLDER would hold report.html, and each rejected picture in rejected.jsonl")
+        print("\n--output FOLDER would hold report.html, and list each rejected image in rejected.jsonl")
 
 
-def inspect(arguments: argparse.Namespace) -> None:
-    """``ssd300 inspect``."""
-    if arguments.pictures < 1 or arguments.batch_size < 1 or arguments.seconds < 0:
-        raise ValueError("--pictures and --batch-size must be at least 1, --seconds not negative")
-    output = Path(arguments.output)
+@dataclass(frozen=True)
+class _InspectOptions:
+    dataset: str = option(help="folder of an encoded dataset", positional=True)
+    output: str = option("inspection.jpg", "the contact sheet, a .jpg or .png file", metavar="FILE")
+
+
+def _inspect(given: Given) -> None:
+    options = build(_InspectOptions, given)
+    settings = build(InspectSettings, given, **_augmentation(given, PAPER_AUGMENTATION))
+    output = Path(options.output)
     if output.suffix.lower() not in (".jpg", ".jpeg", ".png"):
-        raise ValueError(f"--output must be a .jpg or .png file, got {output}")
+        raise InputError(f"--output must be a .jpg or .png file, got {output}")
     if not output.parent.is_dir():
-        raise ValueError(f"--output: there is no folder {output.parent}")
+        raise InputError(f"--output: there is no folder {output.parent}")
     import_tensorflow()
+    from ssd300.datasets.encoded_dataset import EncodedDataset
     from ssd300.training.inspection.contact_sheet import write_inspection_sheet
-    from ssd300.training.inspection.stage_rates import stage_rates, table
-    from ssd300.training.settings import named_augmentation
+    from ssd300.training.inspection.stage_rates import rates_table, stage_rates
 
-    augmentation, copies = named_augmentation(arguments.augmentation, getattr(arguments, "augment", ()))
-    write_inspection_sheet(
-        arguments.dataset,
-        arguments.split,
-        output,
-        augmentation=augmentation,
-        copies=copies,
-        pictures=arguments.pictures,
-        seed=arguments.seed,
-    )
+    dataset = EncodedDataset.open(options.dataset)
+    write_inspection_sheet(dataset, output, settings)
     print(f"wrote {output}; green: objects, red: matched default boxes")
-    if arguments.seconds:
-        rates = stage_rates(
-            arguments.dataset,
-            arguments.split,
-            augmentation=augmentation,
-            copies=copies,
-            batch_size=arguments.batch_size,
-            seconds=arguments.seconds,
-        )
-        print(f"\n{table(rates)}")
+    if settings.seconds:
+        print(f"\n{rates_table(stage_rates(dataset, settings))}")
 
 
-def train(arguments: argparse.Namespace) -> None:
-    """``ssd300 train``."""
-    given = {
-        name: value
-        for name, value in vars(arguments).items()
-        if name not in ("command", "run", "rest", "output", "resume", "dataset")
-    }
-    if arguments.dataset:
-        given["dataset"] = arguments.dataset
-    if "augment" in given:
-        given["augment"] = tuple(given["augment"])
+@dataclass(frozen=True)
+class _TrainOptions:
+    dataset: str | None = option(
+        None, "folder of an encoded dataset; not needed with --resume or --config", positional=True
+    )
+    output: str = option(help="folder of the run: configuration, checkpoints, history, logs", metavar="FOLDER")
+    resume: bool = option(False, "resume from the newest checkpoint; --steps and --data-service may be changed")
+    config: str | None = option(None, "config.json of an earlier run: its settings become the defaults", metavar="FILE")
+
+
+def _train(given: Given) -> None:
+    options = build(_TrainOptions, given)
     import_tensorflow()
     from ssd300.training.fit import resume, train
-    from ssd300.training.run_directory import RunDirectory
-    from ssd300.training.settings import TrainSettings
+    from ssd300.training.run_directory import RunDirectory, read_config
 
-    if arguments.resume:
-        stored = vars(RunDirectory(arguments.output).read_config().settings)
-        may_change = ("steps", "data_service")
-        changed = [f"--{name}" for name, value in given.items() if name not in may_change and stored[name] != value]
-        if changed:
-            raise ValueError(
-                f"{', '.join(changed).replace('_', '-')} differ from the run in {arguments.output}; "
-                "a resumed run keeps its settings, only --steps may change"
-            )
-        run = resume(arguments.output, steps=given.get("steps"))
-    elif arguments.dataset is None:
-        raise ValueError("which dataset? expected the folder of an encoded dataset, or --resume")
+    if options.resume:
+        stored = RunDirectory(options.output).read_config().settings
+        changes = _differences(stored, _with_options(stored, given))
+        run = resume(options.output, **changes)
     else:
-        run = train(TrainSettings(**given), arguments.output)
+        if options.config is not None:
+            settings = _with_options(read_config(options.config).settings, given)
+        elif options.dataset is None:
+            raise InputError("expected the folder of an encoded dataset, --config or --resume")
+        else:
+            settings = build(TrainSettings, given, **_augmentation(given, PAPER_AUGMENTATION))
+        run = train(settings, options.output)
     step, checkpoint = run.newest_checkpoint()
     print(f"trained to step {step:,}; newest checkpoint {checkpoint}")
 
 
-def evaluate(arguments: argparse.Namespace) -> None:
-    """``ssd300 evaluate``."""
+def _with_options(settings: TrainSettings, given: Given) -> TrainSettings:
+    """The settings of an earlier run with the options that were given."""
+    names = {one.name for one in fields(settings)} - {"augmentation"}
+    changed = {name: value for name, value in given.items() if name in names}
+    return replace(settings, **changed, **_augmentation(given, settings.augmentation, settings.copies))
+
+
+def _differences(stored: TrainSettings, wanted: TrainSettings) -> Given:
+    return {
+        one.name: getattr(wanted, one.name)
+        for one in fields(stored)
+        if vars(stored)[one.name] != vars(wanted)[one.name]
+    }
+
+
+@dataclass(frozen=True)
+class _EvaluateOptions:
+    run: str = option(help="folder of a run", positional=True)
+    dataset: str | None = option(None, "folder of an encoded dataset (default: the run's)", positional=True)
+    output: str | None = option(None, "folder of the results", metavar="FOLDER", shown="RUN/evaluation-SPLIT")
+
+
+def _evaluate(given: Given) -> None:
+    options, settings = build(_EvaluateOptions, given), build(EvaluateSettings, given)
     import_tensorflow()
-    from ssd300.training.evaluation.evaluate import evaluate, table
+    from ssd300.datasets.encoded_dataset import EncodedDataset
+    from ssd300.training.evaluation.evaluate import evaluate, metrics_table
     from ssd300.training.run_directory import RunDirectory
 
-    run = RunDirectory(arguments.model)
-    dataset = arguments.dataset or run.read_config().settings.dataset
-    output = Path(arguments.output or run.path / f"evaluation-{arguments.split}")
-    metrics = evaluate(run, dataset, arguments.split, output, batch_size=arguments.batch_size)
-    print(table(metrics))
+    run = RunDirectory(options.run)
+    dataset = EncodedDataset.open(options.dataset or run.read_config().settings.dataset)
+    output = Path(options.output or run.path / f"evaluation-{settings.split}")
+    print(metrics_table(evaluate(run, dataset, output, settings)))
     print(f"\nwrote {output}/metrics.json and precision_recall.png")
 
 
-def predict(arguments: argparse.Namespace) -> None:
-    """``ssd300 predict``."""
+@dataclass(frozen=True)
+class _PredictOptions:
+    run: str = option(help="folder of a run", positional=True)
+    images: tuple[str, ...] = option(help="images, folders, or globs in quotes", positional=True)
+    output: str = option(help="folder of the annotated images and detections.json", metavar="FOLDER")
+
+
+def _predict(given: Given) -> None:
+    options, settings = build(_PredictOptions, given), build(PredictSettings, given)
     import_tensorflow()
-    from ssd300.training.prediction.predict import find_pictures, predict
+    from ssd300.training.prediction.predict import find_images, predict
     from ssd300.training.run_directory import RunDirectory
 
-    pictures = find_pictures(arguments.pictures)
-    done = predict(
-        RunDirectory(arguments.model),
-        pictures,
-        Path(arguments.output),
-        threshold=arguments.threshold,
-        batch_size=arguments.batch_size,
-    )
+    done = predict(RunDirectory(options.run), find_images(options.images), Path(options.output), settings)
     for path, message in done["unreadable"].items():
         print(f"left out {path}: {message}")
-    print(
-        f"{done['detections']:,} detections on {done['pictures']:,} pictures; wrote {arguments.output}/detections.json"
-    )
+    print(f"{done['detections']:,} detections on {done['images']:,} images; wrote {options.output}/detections.json")
+
+
+COMMANDS = {
+    "demo": Command(_demo, "draw shapes, encode, train, evaluate and report, in a few minutes", (_DemoOptions,)),
+    "preprocess": Command(
+        _preprocess,
+        "encode annotated images into a TFDS dataset with a Beam job",
+        (_PreprocessOptions, PreprocessSettings, _ClassesOption, _CopiesOption, Execution),
+        epilog="Any other option is passed on to Beam, for example --runner or --setup_file.",
+        passes_arguments_on=True,
+    ),
+    "inspect": Command(
+        _inspect,
+        "draw what the reader makes of a dataset, and measure its speed",
+        (_InspectOptions, InspectSettings, _AugmentationOptions),
+    ),
+    "train": Command(_train, "train on an encoded dataset", (_TrainOptions, TrainSettings, _AugmentationOptions)),
+    "evaluate": Command(_evaluate, "compute VOC average precision", (_EvaluateOptions, EvaluateSettings)),
+    "predict": Command(_predict, "detect objects on images", (_PredictOptions, PredictSettings)),
+}

@@ -1,0 +1,116 @@
+"""Settings as dataclass fields: each states its type, default, bounds and help once.
+
+The command line is built from these fields, and a run's ``config.json`` is read by them.
+"""
+
+import operator
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, field, fields, is_dataclass
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+from ssd300.datasets.errors import InputError
+
+T = TypeVar("T")
+
+
+def option(
+    default: Any = MISSING,
+    help: str | None = None,
+    *,
+    group: str | None = None,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    **cli: Any,
+) -> Any:
+    """A dataclass field that describes itself.
+
+    Args:
+        default: its default value; without one the field is required.
+        help: what it is, for ``--help``; a field without help is not offered on the command line.
+        group: heading of this field and those after it.
+        at_least: smallest number allowed.
+        above: number that must be exceeded.
+        at_most: largest number allowed.
+        below: number that must not be reached.
+        **cli: how the command line differs: ``positional``, ``metavar``, ``flag``, ``parse`` (a function from text),
+            ``shown`` (what to print for the default).
+    """
+    bounds = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
+    return field(default=default, metadata={"help": help, "group": group, "bounds": bounds, **cli})
+
+
+_COMPARISONS = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}
+
+
+def check_fields(settings: Any) -> None:
+    """Checks that each field of a dataclass has its type and is within its bounds.
+
+    Raises:
+        InputError: one is not; it says what was expected and what was got.
+    """
+    for one in fields(settings):
+        value = getattr(settings, one.name)
+        if not _fits(value, one.type):
+            raise InputError(f"{one.name} must be {describe(one.type)}, got {value!r}")
+        bounds = {name: limit for name, limit in one.metadata.get("bounds", {}).items() if limit is not None}
+        if value is not None and not all(_COMPARISONS[name](value, limit) for name, limit in bounds.items()):
+            wanted = " and ".join(f"{name.replace('_', ' ')} {limit:,}" for name, limit in bounds.items())
+            raise InputError(f"{one.name} must be {wanted}, got {value}")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return value in inner
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, one) for one in inner)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        kinds = [inner[0]] * len(value) if inner[1:] == (...,) else inner
+        return len(kinds) == len(value) and all(map(_fits, value, kinds))
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return not isinstance(kind, type) or isinstance(value, kind)
+
+
+def describe(kind: Any) -> str:
+    """A type in words: ``a whole number``, ``one of sgd, adam``."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return f"one of {', '.join(inner)}"
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe(one) for one in inner if one is not types.NoneType) + ", or nothing"
+    if origin is tuple:
+        return f"several values, each {describe(inner[0])}"
+    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    return words.get(kind, f"of type {getattr(kind, '__name__', kind)}")
+
+
+def from_plain(cls: type[T], content: Any, *, where: str) -> T:
+    """The dataclass that these plain data, as JSON has them, describe.
+
+    Raises:
+        InputError: they describe none; `where` says in which file.
+    """
+    if not isinstance(content, Mapping):
+        raise InputError(f"{where}: expected the fields of {cls.__name__}, got {content!r}")
+    kinds = {one.name: one.type for one in fields(cls)}  # type: ignore[arg-type]
+    unknown = [name for name in content if name not in kinds]
+    if unknown:
+        raise InputError(f"{where}: unknown settings: {', '.join(unknown)}; there are: {', '.join(kinds)}")
+    try:
+        return cls(**{name: _value(value, kinds[name], where) for name, value in content.items()})
+    except (InputError, TypeError) as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _value(value: Any, kind: Any, where: str) -> Any:
+    if is_dataclass(kind) and isinstance(kind, type) and isinstance(value, Mapping):
+        return from_plain(kind, value, where=where)
+    return tuple(value) if isinstance(value, list) else value  # JSON has no tuples

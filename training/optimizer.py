@@ -1,0 +1,40 @@
+"""The optimizer of a run and the schedule of its learning rate."""
+
+from typing import Any
+
+import keras
+
+from ssd300.training.settings import TrainSettings
+
+# Shares of the steps after which the schedule `step` divides by ten: 80,000 and 100,000 of 120,000.
+_DROPS = (2 / 3, 5 / 6)
+
+
+@keras.saving.register_keras_serializable("ssd300")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """A linear rise over the first `steps` on top of another schedule (or a constant rate)."""
+
+    def __init__(self, schedule: Any, steps: int) -> None:
+        self.schedule, self.steps = schedule, steps
+
+    def __call__(self, step: Any) -> Any:
+        """The rate at a step, counted from 0."""
+        rate = self.schedule(step) if callable(self.schedule) else self.schedule
+        return rate * keras.ops.minimum((keras.ops.cast(step, "float32") + 1.0) / self.steps, 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"schedule": self.schedule, "steps": self.steps}
+
+
+def make_optimizer(settings: TrainSettings) -> keras.optimizers.Optimizer:
+    """The optimizer with its schedule."""
+    rate: Any = settings.learning_rate
+    if settings.schedule == "step":
+        boundaries = [round(share * settings.steps) for share in _DROPS]
+        rate = keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, [rate, rate / 10, rate / 100])
+    elif settings.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, settings.steps)
+    if settings.warmup_steps:
+        rate = WarmUp(rate, settings.warmup_steps)
+    return keras.optimizers.SGD(rate, momentum=0.9) if settings.optimizer == "sgd" else keras.optimizers.Adam(rate)
