@@ -49,6 +49,12 @@ class ClassList:
         labels: dict[str, int] = self._labels  # type: ignore[attr-defined]
         return labels[canonical(name)]
 
+    def name(self, label: int) -> str:
+        """The class name of a label, from 1; IndexError for any other."""
+        if label < 1:
+            raise IndexError(f"labels of classes count from 1, got {label}")
+        return self.names[label - 1]
+
     def is_exact(self, name: str) -> bool:
         """Whether `name` is spelled as in the list."""
         exact: frozenset[str] = self._exact  # type: ignore[attr-defined]

@@ -3,7 +3,11 @@
 TensorFlow takes seconds to import. It is imported when a file is touched, so that settings and ``--help`` do without.
 """
 
+import json
 import uuid
+from typing import Any
+
+from ssd300.datasets.errors import InputError
 
 
 def read_file(path: str) -> bytes | None:
@@ -52,3 +56,11 @@ def write_atomically(path: str, text: str) -> None:
     with tf.io.gfile.GFile(temporary, "wb") as file:
         file.write(text.encode())
     tf.io.gfile.rename(temporary, path, overwrite=True)
+
+
+def read_json(path: str) -> Any:
+    """The content of a JSON file; InputError if there is none, ValueError if it is not JSON."""
+    content = read_file(path)
+    if content is None:
+        raise InputError("no such file, or it is not readable")
+    return json.loads(content)

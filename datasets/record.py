@@ -10,28 +10,61 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-DATASET_NAME = "ssd300"
 VERSION = "1.1.0"
 
+
+@dataclass(frozen=True)
+class _Column:
+    """A value of the schema.
+
+    Attributes:
+        dtype: once parsed; integers and flags are stored as int64.
+        shape: of one value.
+        feature: name of its feature in ``tfds.features``, if a dtype and a shape do not say all.
+    """
+
+    dtype: tf.DType
+    shape: tuple[int, ...] = ()
+    feature: str | None = None
+
+    @property
+    def stored(self) -> tf.DType:
+        """The dtype in the file."""
+        return self.dtype if self.dtype in (tf.string, tf.float32) else tf.int64
+
+
 IMAGE, FILENAME, ID = "image", "image/filename", "image/id"
-HEIGHT, WIDTH = "image/height", "image/width"  # so that a batch of crops is laid out before a picture is opened
-SHOWN = "image/shown"  # the rest of an augmented copy is mean colour
-OBJECTS = "objects"
-BBOX, LABEL, DIFFICULT, TRUNCATED = "objects/bbox", "objects/label", "objects/is_difficult", "objects/is_truncated"
-# The targets of the picture as it is and of its mirror image. The released model's default boxes are not symmetric
-# (38 steps of 8 pixels overshoot 300), so the second are not a permutation of the first.
-TARGETS, FLIPPED = "targets", "flipped_targets"
-_INDEX, _CLASS, _OFFSETS = "index", "label", "offsets"
-
-
-def shard_name(split: str, index: int, count: int) -> str:
-    """Name of a split's file, as TFDS expects it."""
-    return f"{DATASET_NAME}-{split}.tfrecord-{index:05d}-of-{count:05d}"
-
-
-def copy_split(split: str, number: int) -> str:
-    """Name of the split that holds an augmented copy, counted from 1, of every picture of `split`."""
-    return f"{split}_copy{number}"
+HEIGHT, WIDTH = "image/height", "image/width"  # so that a batch of crops is laid out before an image is opened
+SHOWN = "image/shown"  # the rest of an augmented copy is the mean color
+# One value per record.
+_SINGLE = {
+    IMAGE: _Column(tf.string, feature="Image"),
+    HEIGHT: _Column(tf.int32),
+    WIDTH: _Column(tf.int32),
+    SHOWN: _Column(tf.int32, (4,)),
+    FILENAME: _Column(tf.string, feature="Text"),
+    ID: _Column(tf.string, feature="Text"),
+}
+OBJECTS, TARGETS, FLIPPED = "objects", "targets", "flipped_targets"
+_TARGET = {
+    "index": _Column(tf.int32),
+    "label": _Column(tf.int32, feature="ClassLabel"),
+    "offsets": _Column(tf.float32, (4,)),
+}
+# Columns with one value per row; rows are objects, or matched default boxes of the image and of its mirror image. The
+# released model's default boxes are not symmetric (38 steps of 8 pixels overshoot 300), so the last are not a
+# permutation of those before.
+_ROWS = {
+    OBJECTS: {
+        "bbox": _Column(tf.float32, (4,), feature="BBoxFeature"),
+        "label": _Column(tf.int32, feature="ClassLabel"),
+        "is_difficult": _Column(tf.bool),
+        "is_truncated": _Column(tf.bool),
+    },
+    TARGETS: _TARGET,
+    FLIPPED: _TARGET,
+}
+_COLUMNS = {**_SINGLE, **{f"{part}/{name}": column for part, rows in _ROWS.items() for name, column in rows.items()}}
 
 
 @dataclass(frozen=True)
@@ -68,43 +101,33 @@ class Record:
 
     def serialize(self) -> bytes:
         """The record as bytes, always the same for the same content."""
-        features = {
-            IMAGE: _bytes(self.image),
-            HEIGHT: _integers([self.height]),
-            WIDTH: _integers([self.width]),
-            SHOWN: _integers((0, 0, self.height, self.width) if self.shown is None else self.shown),
-            FILENAME: _bytes(self.filename.encode()),
-            ID: _bytes(self.picture_id.encode()),
-            BBOX: _floats(self.boxes),
-            LABEL: _integers(self.labels),
-            DIFFICULT: _integers(self.difficult),
-            TRUNCATED: _integers(self.truncated),
+        values = {
+            IMAGE: self.image,
+            HEIGHT: self.height,
+            WIDTH: self.width,
+            SHOWN: (0, 0, self.height, self.width) if self.shown is None else self.shown,
+            FILENAME: self.filename.encode(),
+            ID: self.picture_id.encode(),
+            **_by_key(OBJECTS, self.boxes, self.labels, self.difficult, self.truncated),
+            **_by_key(TARGETS, *self.targets),
+            **_by_key(FLIPPED, *self.flipped_targets),
         }
-        for prefix, (indices, labels, offsets) in ((TARGETS, self.targets), (FLIPPED, self.flipped_targets)):
-            features[f"{prefix}/{_INDEX}"] = _integers(indices)
-            features[f"{prefix}/{_CLASS}"] = _integers(labels)
-            features[f"{prefix}/{_OFFSETS}"] = _floats(offsets)
+        features = {key: _feature(value, _COLUMNS[key].stored) for key, value in values.items()}
         example = tf.train.Example(features=tf.train.Features(feature=features))
         return example.SerializeToString(deterministic=True)
 
 
-def _bytes(value: bytes) -> tf.train.Feature:
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+def _by_key(part: str, *columns: Any) -> dict[str, Any]:
+    return {f"{part}/{name}": column for name, column in zip(_ROWS[part], columns, strict=True)}
 
 
-def _floats(values: Any) -> tf.train.Feature:
-    return tf.train.Feature(float_list=tf.train.FloatList(value=np.asarray(values, np.float32).ravel().tolist()))
-
-
-def _integers(values: Any) -> tf.train.Feature:
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=[int(value) for value in values]))
-
-
-_SIZES = {
-    HEIGHT: tf.io.FixedLenFeature((), tf.int64),
-    WIDTH: tf.io.FixedLenFeature((), tf.int64),
-    SHOWN: tf.io.FixedLenFeature((4,), tf.int64),
-}
+def _feature(value: Any, stored: tf.DType) -> tf.train.Feature:
+    if stored == tf.string:
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+    values = np.asarray(value, stored.as_numpy_dtype).ravel().tolist()
+    if stored == tf.float32:
+        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
 
 def parse(serialized: tf.Tensor) -> dict[str, Any]:
@@ -117,35 +140,32 @@ def parse(serialized: tf.Tensor) -> dict[str, Any]:
         ``targets`` and ``flipped_targets``, each a tuple of ``indices`` int32 ``[M]``, ``labels`` int32 ``[M]`` and
         ``offsets`` float32 ``[M, 4]``.
     """
+    schema = {
+        key: tf.io.FixedLenFeature(column.shape, column.stored)
+        if key in _SINGLE
+        else tf.io.FixedLenSequenceFeature(column.shape, column.stored, allow_missing=True)
+        for key, column in _COLUMNS.items()
+    }
+    parsed = _cast(tf.io.parse_single_example(serialized, schema))
 
-    def several(dtype: tf.DType, shape: tuple[int, ...] = ()) -> Any:
-        return tf.io.FixedLenSequenceFeature(shape, dtype, allow_missing=True)
+    def rows(part: str) -> tuple[tf.Tensor, ...]:
+        return tuple(parsed[f"{part}/{name}"] for name in _ROWS[part])
 
-    schema = {key: tf.io.FixedLenFeature((), tf.string) for key in (IMAGE, FILENAME, ID)}
-    schema |= _SIZES
-    schema |= {key: several(tf.int64) for key in (LABEL, DIFFICULT, TRUNCATED)} | {BBOX: several(tf.float32, (4,))}
-    for prefix in (TARGETS, FLIPPED):
-        schema |= {f"{prefix}/{key}": several(tf.int64) for key in (_INDEX, _CLASS)}
-        schema[f"{prefix}/{_OFFSETS}"] = several(tf.float32, (4,))
-    parsed = tf.io.parse_single_example(serialized, schema)
-
-    def targets(prefix: str) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        indices, labels = (tf.cast(parsed[f"{prefix}/{key}"], tf.int32) for key in (_INDEX, _CLASS))
-        return indices, labels, parsed[f"{prefix}/{_OFFSETS}"]
-
+    objects = dict(zip(("boxes", "labels", "difficult", "truncated"), rows(OBJECTS), strict=True))
     return {
         "image": parsed[IMAGE],
         "filename": parsed[FILENAME],
         "id": parsed[ID],
         "size": _size(parsed),
-        "shown": tf.cast(parsed[SHOWN], tf.int32),
-        "boxes": parsed[BBOX],
-        "labels": tf.cast(parsed[LABEL], tf.int32),
-        "difficult": tf.cast(parsed[DIFFICULT], tf.bool),
-        "truncated": tf.cast(parsed[TRUNCATED], tf.bool),
-        "targets": targets(TARGETS),
-        "flipped_targets": targets(FLIPPED),
+        "shown": parsed[SHOWN],
+        **objects,
+        "targets": rows(TARGETS),
+        "flipped_targets": rows(FLIPPED),
     }
+
+
+def _cast(parsed: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    return {key: tf.cast(value, _COLUMNS[key].dtype) for key, value in parsed.items()}
 
 
 class Rows(NamedTuple):
@@ -154,13 +174,13 @@ class Rows(NamedTuple):
     Attributes:
         owners: the record of each, rising, int32 ``[N]``.
         labels: int32 ``[N]``.
-        numbers: what the rows hold: corner boxes, or offsets; float32 ``[N, 4]``.
+        values: what the rows hold: corner boxes, or offsets; float32 ``[N, 4]``.
         indices: of default boxes, int32 ``[N]``; None for objects.
     """
 
     owners: tf.Tensor
     labels: tf.Tensor
-    numbers: tf.Tensor
+    values: tf.Tensor
     indices: tf.Tensor | None = None
 
 
@@ -175,34 +195,31 @@ def parse_batch(serialized: tf.Tensor, *parts: str) -> dict[str, Any]:
         ``image``, undecoded JPEGs ``[B]``; ``sizes``, heights and widths, int32 ``[B, 2]``; ``shown``, int32
         ``[B, 4]``; `Rows` by part.
     """
-    schema: dict[str, Any] = {IMAGE: tf.io.FixedLenFeature((), tf.string)}
-    schema |= _SIZES
-    keys = {part: _row_keys(part) for part in parts}
-    for numbers, *integers in keys.values():
-        schema[numbers] = tf.io.RaggedFeature(tf.float32)
-        schema |= {key: tf.io.RaggedFeature(tf.int64) for key in integers}
+    single = (IMAGE, HEIGHT, WIDTH, SHOWN)
+    keys = {part: [f"{part}/{name}" for name in _WANTED[part]] for part in parts}
+    schema: dict[str, Any] = {key: tf.io.FixedLenFeature(_COLUMNS[key].shape, _COLUMNS[key].stored) for key in single}
+    schema |= {key: tf.io.RaggedFeature(_COLUMNS[key].stored) for own in keys.values() for key in own}
     parsed = tf.io.parse_example(serialized, schema)
 
-    def rows(numbers: str, label: str, *index: str) -> Rows:
+    def rows(values: str, label: str, *index: str) -> Rows:
         return Rows(
             tf.cast(parsed[label].value_rowids(), tf.int32),
             tf.cast(parsed[label].values, tf.int32),
-            tf.reshape(parsed[numbers].values, [-1, 4]),
+            tf.reshape(parsed[values].values, [-1, 4]),
             *(tf.cast(parsed[key].values, tf.int32) for key in index),
         )
 
-    whole = {"image": parsed[IMAGE], "sizes": _size(parsed), "shown": tf.cast(parsed[SHOWN], tf.int32)}
-    return {**whole, **{part: rows(*names) for part, names in keys.items()}}
+    whole = _cast({key: parsed[key] for key in single})
+    result = {"image": whole[IMAGE], "sizes": _size(whole), "shown": whole[SHOWN]}
+    return {**result, **{part: rows(*own) for part, own in keys.items()}}
 
 
-def _row_keys(part: str) -> tuple[str, ...]:
-    if part == OBJECTS:
-        return BBOX, LABEL
-    return f"{part}/{_OFFSETS}", f"{part}/{_CLASS}", f"{part}/{_INDEX}"
+# What `Rows` takes, in its order.
+_WANTED = {OBJECTS: ("bbox", "label"), TARGETS: ("offsets", "label", "index"), FLIPPED: ("offsets", "label", "index")}
 
 
 def _size(parsed: dict[str, tf.Tensor]) -> tf.Tensor:
-    return tf.cast(tf.stack([parsed[HEIGHT], parsed[WIDTH]], axis=-1), tf.int32)
+    return tf.stack([parsed[HEIGHT], parsed[WIDTH]], axis=-1)
 
 
 def parse_record(serialized: bytes) -> Record:
@@ -228,23 +245,24 @@ def tfds_features(class_names: Sequence[str]) -> Any:
     """The TFDS features of a dataset with these class names, the background first."""
     import tensorflow_datasets as tfds  # seconds to import, and only the end of the Beam job needs it
 
-    label = tfds.features.ClassLabel(names=list(class_names))
-    target = {
-        _INDEX: np.int32,
-        _CLASS: label,
-        _OFFSETS: tfds.features.Tensor(shape=(4,), dtype=np.float32),
+    features = tfds.features
+    label = features.ClassLabel(names=list(class_names))
+    special = {
+        "Image": features.Image(shape=(None, None, 3), encoding_format="jpeg"),
+        "Text": features.Text(),
+        "BBoxFeature": features.BBoxFeature(),
+        "ClassLabel": label,
     }
-    objects = {"bbox": tfds.features.BBoxFeature(), "label": label, "is_difficult": np.bool_, "is_truncated": np.bool_}
-    return tfds.features.FeaturesDict(
-        {
-            IMAGE: tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
-            HEIGHT: np.int32,
-            WIDTH: np.int32,
-            SHOWN: tfds.features.Tensor(shape=(4,), dtype=np.int32),
-            FILENAME: tfds.features.Text(),
-            ID: tfds.features.Text(),
-            "objects": tfds.features.Sequence(objects),
-            TARGETS: tfds.features.Sequence(target),
-            FLIPPED: tfds.features.Sequence(target),
-        }
-    )
+
+    def feature(column: _Column) -> Any:
+        if column.feature is not None:
+            return special[column.feature]
+        dtype = column.dtype.as_numpy_dtype
+        return features.Tensor(shape=column.shape, dtype=dtype) if column.shape else dtype
+
+    single = {key: feature(column) for key, column in _SINGLE.items()}
+    rows = {
+        part: features.Sequence({name: feature(column) for name, column in columns.items()})
+        for part, columns in _ROWS.items()
+    }
+    return features.FeaturesDict({**single, **rows})

@@ -2,6 +2,7 @@
 
 import hashlib
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -40,3 +41,14 @@ def stage_offsets(spec: Spec) -> tuple[int, ...]:
 def digest(spec: Spec) -> str:
     """SHA-256, in hexadecimal, of the default boxes' little-endian float32 bytes: which boxes indices mean."""
     return hashlib.sha256(default_boxes(spec).astype("<f4").tobytes()).hexdigest()
+
+
+def encoding_fields(spec: Spec) -> dict[str, Any]:
+    """The fields of a dataset's identity in which a dataset and a model must agree."""
+    return {
+        "preset": spec.name,
+        "default_boxes": digest(spec),
+        "variances": None if spec.variances is None else list(spec.variances),
+        "matching": spec.matching,
+        "match_iou": spec.match_iou,
+    }

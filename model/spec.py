@@ -75,7 +75,7 @@ class Spec:
             ``threshold`` has the second part alone, and the earlier object wins.
         match_iou: an object matches default boxes of at least this IoU.
         variances: divisors of the offsets in the paper's log-space form; None stores plain differences.
-        stage4: normalisation of the first stage, ``l2`` (learned scale) or ``batch``.
+        conv4_3_norm: normalisation of the first stage, ``l2`` (learned scale) or ``batch``.
         pool5: whether a 3x3 pooling of stride 1 sits between conv5_3 and fc6.
         pixels: ``bgr_mean`` (RGB to BGR, minus VGG16's means) or ``unit`` (RGB / 255).
         suppression: how detections become final.
@@ -85,7 +85,7 @@ class Spec:
     feature_maps: tuple[FeatureMap, ...]
     matching: Literal["bipartite", "threshold"]
     variances: tuple[float, float, float, float] | None
-    stage4: Literal["l2", "batch"]
+    conv4_3_norm: Literal["l2", "batch"]
     pool5: bool
     pixels: Literal["bgr_mean", "unit"]
     match_iou: float = 0.5
@@ -142,7 +142,7 @@ PAPER = Spec(
     feature_maps=_paper_feature_maps(),
     matching="bipartite",
     variances=(0.1, 0.1, 0.2, 0.2),
-    stage4="l2",
+    conv4_3_norm="l2",
     pool5=True,
     pixels="bgr_mean",
 )
@@ -152,7 +152,7 @@ ARTICLE = Spec(
     feature_maps=_article_feature_maps(),
     matching="threshold",
     variances=None,
-    stage4="batch",
+    conv4_3_norm="batch",
     pool5=False,
     pixels="unit",
     suppression=SuppressionSpec(method="average", iou_threshold=0.3),

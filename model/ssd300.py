@@ -98,7 +98,7 @@ def _stages(pixels: Any, spec: Spec, *, width: float, norm: str) -> dict[str, An
         x = conv(x, 128, 1, f"{stage}_1")
         stages[f"{stage}_2"] = x = conv(x, 256, 3, f"{stage}_2", padding="valid")
     # Its features are larger than those of the later stages: only the head sees them normalised.
-    if spec.stage4 == "l2":
+    if spec.conv4_3_norm == "l2":
         # 20 for the paper's 512 channels; a narrow network's channels get the same magnitude, not the same norm.
         norm4 = L2Normalization(20.0 * math.sqrt(width), name="conv4_3_norm")
     else:

@@ -3,29 +3,40 @@
 import json
 import logging
 import tempfile
-from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import tensorflow as tf
 
-from ssd300.datasets import record
+from ssd300.datasets.encoded_dataset import (
+    COMPLETED,
+    DATASET_NAME,
+    IDENTITY,
+    REJECTED,
+    REPORT,
+    REPORT_PAGE,
+    EncodedDataset,
+)
+from ssd300.datasets.errors import InputError, JobError
 from ssd300.datasets.faults import DROPPED_EMPTY
-from ssd300.datasets.files import write_atomically
-from ssd300.preprocessing import identity
-from ssd300.preprocessing.job_folder import CHECK, WORK, claim, folder_path, is_complete, make_folder, names_in
+from ssd300.datasets.files import names_in, write_atomically
+from ssd300.datasets.record import VERSION, tfds_features
+from ssd300.datasets.sources.base import copy_split
+from ssd300.preprocessing.job_folder import CHECK, WORK, claim, folder_path, is_complete, make_folder
 from ssd300.preprocessing.plan import Plan, make_plan
-from ssd300.preprocessing.report.summary import REJECTED, REPORT, REPORT_PAGE, build_report, commonest, rejected_lines
-from ssd300.preprocessing.runners.execution import Execution, JobError, encode_all
-from ssd300.preprocessing.runners.local_workers import LocalWorkers
+from ssd300.preprocessing.report.summary import build_report, most_frequent, rejected_lines
+from ssd300.preprocessing.runners.encode_all import encode_all
+from ssd300.preprocessing.runners.execution import Execution
 from ssd300.preprocessing.settings import PreprocessSettings
+from ssd300.preprocessing.shards.identity import identity_of
 from ssd300.preprocessing.shards.shard_report import Reject, ShardReport
 
 _LOG = logging.getLogger(__name__)
+_DEFAULT_EXECUTION = Execution()
 
 
 class TooManyRejectsError(JobError):
-    """A job rejected a larger share of its pictures than its limit.
+    """A job rejected a larger share of its images than its limit.
 
     Attributes:
         report: the whole report.
@@ -36,35 +47,22 @@ class TooManyRejectsError(JobError):
         self.report = report
 
 
-def preprocess(
-    settings: PreprocessSettings,
-    output: str,
-    *,
-    beam_arguments: Sequence[str] = (),
-    workers: int | None = None,
-    max_rejected: float = 0.01,
-    ready_workers: LocalWorkers | None = None,
-) -> dict[str, Any]:
+def preprocess(settings: PreprocessSettings, output: str, execution: Execution = _DEFAULT_EXECUTION) -> dict[str, Any]:
     """Encodes the sources into a TFDS dataset in the folder `output` and returns its report.
 
-    A job that was killed goes on from the shards that stand when it is run again. Until the end the folder holds no
-    file ``COMPLETED`` and no TFDS metadata, so nothing takes it for a dataset.
+    A job that was killed resumes from its finished shards when it is run again. Until the end the folder holds no file
+    ``COMPLETED`` and no TFDS metadata, so nothing takes it for a dataset.
 
     Args:
         settings: what to encode and how.
         output: a folder, new or of the same job; any path that ``tf.io.gfile`` knows.
-        beam_arguments: Beam's own options, such as ``--runner=FlinkRunner``.
-        workers: processes on this machine, for the local runner; the number of cores by default, fewer for a small
-            job. The records do not depend on it.
-        max_rejected: share of rejected pictures over which the job fails.
-        ready_workers: local workers that are getting ready already.
+        execution: how the job runs; the records do not depend on it.
 
     Raises:
-        ValueError: an argument, source or folder cannot be used.
-        JobError: shards are missing after three attempts, or too many pictures were rejected.
+        InputError: an argument, source or folder cannot be used.
+        JobError: shards are missing after three attempts, or too many images were rejected.
     """
-    _check_limit(max_rejected)
-    execution = Execution(beam_arguments, workers, ready_workers)
+    _ = execution.options  # refuses unknown ones before anything is listed
     output = folder_path(output)
     plan = make_plan(settings)
     work = f"{output}/{WORK}"
@@ -72,40 +70,29 @@ def preprocess(
         _LOG.info("%s is complete already", output)
         if tf.io.gfile.exists(work):  # a kill between the marker and the end
             tf.io.gfile.rmtree(work)
-        return read_report(output)
+        return EncodedDataset.open(output).report
     claim(plan, output)
-    shards = encode_all(plan, execution, output=output, work=work)
-    return _finish(plan, shards, output=output, work=work, max_rejected=max_rejected)
+    shards = encode_all(plan, execution, output=output, folder=work)
+    return _finish(plan, shards, output=output, work=work, max_rejected=execution.max_rejected)
 
 
 def check(
-    settings: PreprocessSettings,
-    output: str | None = None,
-    *,
-    beam_arguments: Sequence[str] = (),
-    workers: int | None = None,
-    max_rejected: float = 0.01,
-    ready_workers: LocalWorkers | None = None,
+    settings: PreprocessSettings, output: str | None = None, execution: Execution = _DEFAULT_EXECUTION
 ) -> dict[str, Any]:
-    """Reads, checks and encodes all pictures as `preprocess` does, writes no record, and returns the report.
+    """Reads, checks and encodes all images as `preprocess` does, writes no record, and returns the report.
 
     Args:
         settings: what would be encoded and how.
         output: a folder for ``report.json``, ``report.html`` and ``rejected.jsonl``, new, empty or of an earlier check;
             None to leave nothing. Workers on other machines must see it.
-        beam_arguments: as for `preprocess`.
-        workers: as for `preprocess`.
-        max_rejected: as for `preprocess`.
-        ready_workers: as for `preprocess`.
+        execution: how the job runs.
 
     Raises:
-        ValueError: an argument, source or folder cannot be used.
-        JobError: shards are missing after three attempts, or too many pictures would be rejected.
+        InputError: an argument, source or folder cannot be used.
+        JobError: shards are missing after three attempts, or too many images would be rejected.
     """
-    _check_limit(max_rejected)
-    execution = Execution(beam_arguments, workers, ready_workers)
     if output is None and not execution.is_local:
-        raise ValueError("a check on other machines needs an output folder that they all see")
+        raise InputError("a check on other machines needs an output folder that they all see")
     plan = make_plan(settings)
     with nullcontext(output) if output is not None else tempfile.TemporaryDirectory() as chosen:
         folder = folder_path(chosen)
@@ -114,22 +101,11 @@ def check(
         if tf.io.gfile.exists(work):
             tf.io.gfile.rmtree(work)
         tf.io.gfile.makedirs(f"{work}/reports")
-        shards = encode_all(plan, execution, output=None, work=work)
+        shards = encode_all(plan, execution, output=None, folder=work)
         report, rejects = _write_report(plan, shards, folder, records=False)
         tf.io.gfile.rmtree(work)
-    _refuse_too_many(report, rejects, max_rejected, where=output)
+    _refuse_too_many(report, rejects, execution.max_rejected, where=output)
     return report
-
-
-def _check_limit(max_rejected: float) -> None:
-    if not 0 <= max_rejected <= 1:
-        raise ValueError(f"max_rejected is a share and must be in [0, 1], got {max_rejected}")
-
-
-def read_report(dataset: str) -> dict[str, Any]:
-    """``report.json`` of a dataset."""
-    with tf.io.gfile.GFile(f"{dataset}/{REPORT}", "rb") as file:
-        return json.loads(file.read())
 
 
 def _write_report(
@@ -141,7 +117,7 @@ def _write_report(
     report = build_report(plan, shards)
     whole = report["total"]
     if whole["read"] != plan.pictures or whole["read"] != whole["written"] + whole["rejected"]:
-        raise JobError(f"the account does not add up: {plan.pictures} planned, {whole}")
+        raise JobError(f"the totals do not add up: {plan.pictures} planned, {whole}")
     rejects = [reject for shard in plan.shards for reject in shards[shard.key].rejects]
     write_atomically(f"{folder}/{REJECTED}", rejected_lines(rejects))
     write_atomically(f"{folder}/{REPORT}", json.dumps(report, indent=2))
@@ -157,13 +133,11 @@ def _refuse_too_many(report: dict[str, Any], rejects: list[Reject], limit: float
     if bad <= limit * whole["read"] and not empty:
         return
     if empty:
-        problem = f"no picture of split {', '.join(empty)} could be used"
+        problem = f"no image of split {', '.join(empty)} could be used"
     else:
-        problem = (
-            f"{bad:,} of {whole['read']:,} pictures were rejected, more than the limit of {limit:.2%} (--max-rejected)"
-        )
+        problem = f"{bad:,} of {whole['read']:,} images were rejected, more than the limit of {limit:.2%}"
     listed = "" if where is None else f"all rejects are in {where}/{REJECTED}, "
-    raise TooManyRejectsError(f"{problem}; {listed}the commonest reasons:\n{commonest(rejects)}", report)
+    raise TooManyRejectsError(f"{problem}; {listed}the most frequent reasons:\n{most_frequent(rejects)}", report)
 
 
 def _finish(
@@ -174,22 +148,20 @@ def _finish(
     try:
         _refuse_too_many(report, rejects, max_rejected, where=output)
     except TooManyRejectsError:
-        # So that the same command looks at these pictures again, when they have been mended.
+        # So that the same job looks at these images again, once they have been mended.
         for shard in plan.shards:
             if shards[shard.key].rejects:
                 tf.io.gfile.remove(f"{work}/reports/{shard.key}.json")
         raise
-    made = identity.identity_of(plan)
-    write_atomically(f"{output}/{identity.FILE_NAME}", made.to_json())
+    made = identity_of(plan)
+    write_atomically(f"{output}/{IDENTITY}", made.to_json())
     for name in names_in(output):
         if ".tmp-" in name:
             tf.io.gfile.remove(f"{output}/{name}")
     if tf.io.gfile.exists(f"{output}/{CHECK}"):
         tf.io.gfile.rmtree(f"{output}/{CHECK}")
     _write_tfds_metadata(plan, shards, output)
-    write_atomically(
-        f"{output}/{identity.COMPLETED}", json.dumps({"fingerprint": made.fingerprint, "plan": plan.digest()})
-    )
+    write_atomically(f"{output}/{COMPLETED}", json.dumps({"fingerprint": made.fingerprint, "plan": plan.digest()}))
     tf.io.gfile.rmtree(work)
     return report
 
@@ -197,15 +169,13 @@ def _finish(
 def _write_tfds_metadata(plan: Plan, shards: dict[str, ShardReport], output: str) -> None:
     import tensorflow_datasets as tfds
 
-    template = tfds.core.ShardedFileTemplate(
-        data_dir=output, dataset_name=record.DATASET_NAME, filetype_suffix="tfrecord"
-    )
+    template = tfds.core.ShardedFileTemplate(data_dir=output, dataset_name=DATASET_NAME, filetype_suffix="tfrecord")
     infos = []
     for split in plan.splits:
         reports = [shards[shard.key] for shard in plan.of_split(split)]
         sizes = {split: [report.bytes for report in reports]}
-        for number in range(plan.settings.copies_of(split)):
-            sizes[record.copy_split(split, number + 1)] = [report.copy_bytes[number] for report in reports]
+        for number in range(plan.settings.number_of_copies(split)):
+            sizes[copy_split(split, number + 1)] = [report.copy_bytes[number] for report in reports]
         infos += [
             tfds.core.SplitInfo(
                 name=name,
@@ -218,9 +188,9 @@ def _write_tfds_metadata(plan: Plan, shards: dict[str, ShardReport], output: str
     names = ", ".join(dict.fromkeys(plan.settings.tree_name(source) for source in plan.settings.sources))
     tfds.folder_dataset.write_metadata(
         data_dir=output,
-        features=record.tfds_features(plan.settings.classes.with_background),
+        features=tfds_features(plan.settings.classes.with_background),
         split_infos=infos,
-        version=record.VERSION,
+        version=VERSION,
         filename_template=template,
         check_data=False,
         description=f"Pictures and objects of {names}, encoded for SSD300, preset {plan.settings.preset}.",

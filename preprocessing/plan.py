@@ -12,13 +12,15 @@ from itertools import pairwise
 
 import numpy as np
 
-from ssd300.datasets.record import VERSION, copy_split, shard_name
+from ssd300.datasets.encoded_dataset import shard_name
+from ssd300.datasets.record import VERSION
+from ssd300.datasets.sources.base import copy_split
 from ssd300.preprocessing.settings import PreprocessSettings
 
 # Enough shards to interleave and to share among a few workers, even for a small split.
 _WANTED_SHARDS, _LEAST_PICTURES = 8, 16
 
-Picture = tuple[int, str]  # index of its source in the settings, id
+PlannedPicture = tuple[int, str]  # index of its source in the settings, id
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Shard:
     split: str
     index: int
     count: int
-    pictures: tuple[Picture, ...]
+    pictures: tuple[PlannedPicture, ...]
 
     @property
     def name(self) -> str:
@@ -116,8 +118,8 @@ def make_plan(settings: PreprocessSettings) -> Plan:
     splits_of: dict[str, dict[str, tuple[str, ...]]] = {}  # by root and id; most tuples are one and the same
     for split in dict.fromkeys(source.split for source in settings.sources):
         found = findings[split] = Counter()
-        shuffled: list[Picture] = []
-        in_order: list[list[Picture]] = []
+        shuffled: list[PlannedPicture] = []
+        in_order: list[list[PlannedPicture]] = []
         for number, source in enumerate(settings.sources):
             if source.split != split:
                 continue
@@ -146,7 +148,7 @@ def make_plan(settings: PreprocessSettings) -> Plan:
     return Plan(settings, tuple(shards), findings)
 
 
-def _cut(pictures: list[Picture], shard_size: int) -> list[tuple[Picture, ...]]:
+def _cut(pictures: list[PlannedPicture], shard_size: int) -> list[tuple[PlannedPicture, ...]]:
     """The pictures in parts of nearly equal size."""
     if not pictures:
         return []

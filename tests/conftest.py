@@ -113,6 +113,7 @@ def encode_shapes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str
     from ssd300.datasets.shapes import CLASSES, write_shapes_tree
     from ssd300.datasets.sources.folder import FolderSource
     from ssd300.preprocessing.job import preprocess
+    from ssd300.preprocessing.runners.execution import Execution
     from ssd300.preprocessing.settings import PreprocessSettings
 
     def encode(pictures: Mapping[str, int], *, seed: int = 0, **settings: Any) -> str:
@@ -120,7 +121,7 @@ def encode_shapes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str
         write_shapes_tree(folder / "tree", dict(pictures), seed=seed)
         sources = tuple(FolderSource(split, str(folder / "tree"), split) for split in pictures)
         job = PreprocessSettings(sources=sources, classes=ClassList(CLASSES), **settings)
-        preprocess(job, str(folder / "dataset"), workers=1, max_rejected=0.0)
+        preprocess(job, str(folder / "dataset"), Execution(workers=1, max_rejected=0.0))
         return str(folder / "dataset")
 
     return encode

@@ -10,18 +10,21 @@ from itertools import islice
 from pathlib import Path
 
 from ssd300.datasets.classes import ClassList
+from ssd300.datasets.encoded_dataset import EncodedDataset
+from ssd300.datasets.errors import InputError
 from ssd300.datasets.shapes import CLASSES, write_shapes_tree
 from ssd300.datasets.sources.folder import FolderSource
+from ssd300.preprocessing.augmentation.settings import NO_AUGMENTATION
 from ssd300.preprocessing.job import preprocess
 from ssd300.preprocessing.report.summary import summary
 from ssd300.preprocessing.settings import PreprocessSettings
 from ssd300.preprocessing.support.html import Section, write_page
 from ssd300.preprocessing.support.progress import bar
 from ssd300.training.evaluation.detection_sheet import write_detection_sheet
-from ssd300.training.evaluation.evaluate import detections_on, evaluate, table
+from ssd300.training.evaluation.evaluate import detections_on, evaluate, metrics_table
 from ssd300.training.evaluation.plots import plot_history
 from ssd300.training.fit import train
-from ssd300.training.settings import TrainSettings
+from ssd300.training.settings import EvaluateSettings, TrainSettings
 
 _TRAINING, _HELD_OUT = 1000, 240
 _BATCH = 8
@@ -38,13 +41,13 @@ def run_demo(
     tree ``voc/``, the encoded dataset ``dataset/`` and the run ``run/``.
 
     Args:
-        output: folder; ValueError if it holds something else.
+        output: folder; InputError if it holds something else.
         seed: of the pictures and the training.
         steps: updates, each on 8 pictures.
         pictures: numbers of training and held-out pictures.
     """
     if output.exists() and any(output.iterdir()) and not (output / _MARKER).exists():
-        raise ValueError(f"{output} is not empty and no earlier demo; choose another folder with --output")
+        raise InputError(f"{output} is not empty and no earlier demo; choose another folder")
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     (output / _MARKER).touch()
@@ -73,22 +76,23 @@ def run_demo(
         steps=steps,
         batch_size=_BATCH,
         # Eight passes over a thousand pictures are too few to overfit; distortion would only slow the learning.
-        augmentation="none",
+        augmentation=NO_AUGMENTATION,
         seed=seed,
     )
     run = train(settings, output / "run")
     clock.lap(f"training ({steps} steps of {_BATCH})")
 
-    metrics = evaluate(run, str(dataset), "test", output)
+    encoded, held_out = EncodedDataset.open(str(dataset)), EvaluateSettings()
+    metrics = evaluate(run, encoded, output, held_out)
     clock.lap(f"evaluating ({pictures[1]} pictures)")
-    print(table(metrics), flush=True)
+    print(metrics_table(metrics), flush=True)
 
     model, config, _ = run.load_model()
     plot_history(run.history_path, output / "history.png")
-    shown = list(islice(detections_on(model, str(dataset), "test"), _SHEET))
+    shown = list(islice(detections_on(model, encoded, held_out), _SHEET))
     write_detection_sheet(shown, config.classes, output / "detections.jpg")
     clock.lap("drawing the results")
-    _write_report(output, summary(report), table(metrics), clock, metrics["mAP"])
+    _write_report(output, summary(report), metrics_table(metrics), clock, metrics["mAP"])
     timing = {"seconds": clock.laps, "seconds_in_all": clock.total()}
     path = output / "metrics.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **timing}, indent=2), encoding="utf-8")

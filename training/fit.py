@@ -10,16 +10,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.datasets.errors import InputError
 from ssd300.model import vgg16
+from ssd300.model.default_boxes import encoding_fields
 from ssd300.model.spec import spec_named
-from ssd300.preprocessing.identity import read_identity
 from ssd300.training.callbacks import Recorder, SaveCheckpoints, StopAtStep, StopOnNaN
 from ssd300.training.optimizer import make_optimizer
 from ssd300.training.reading.reader import training_batches, validation_batches
 from ssd300.training.run_directory import RunConfig, RunDirectory
 from ssd300.training.settings import TrainSettings
-from ssd300.training.split_files import split_sizes
 from ssd300.training.trainable import TrainableSSD300
 
 _CHANGEABLE = {"steps", "data_service"}  # settings that a resumed run may change
@@ -32,17 +32,18 @@ def train(settings: TrainSettings, output: str | Path) -> RunDirectory:
         InputError: the dataset, its identity, the weights or the folder cannot be used.
         TrainingError: a loss became NaN or infinite.
     """
-    identity = read_identity(settings.dataset)
+    dataset = EncodedDataset.open(settings.dataset)
+    identity = dataset.identity
     # The run must find its dataset again from any folder.
-    dataset = settings.dataset if "://" in settings.dataset else str(Path(settings.dataset).resolve())
-    settings = replace(settings, dataset=dataset, preset=settings.preset or identity.preset)
+    folder = settings.dataset if "://" in settings.dataset else str(Path(settings.dataset).resolve())
+    settings = replace(settings, dataset=folder, preset=settings.preset or identity.preset)
     config = RunConfig(settings, identity.classes, identity.fingerprint, _versions())
     run = RunDirectory(output)
     keras.utils.set_random_seed(settings.seed)
-    model = _make_model(config)  # before the folder exists: what cannot be built leaves nothing behind
+    model = _make_model(config, dataset)  # before the folder exists: what cannot be built leaves nothing behind
     if settings.weights != "none":
         vgg16.load_weights(model, settings.weights)
-    _fit(model, config, run, first_step=0)
+    _fit(model, config, run, dataset, first_step=0)
     return run
 
 
@@ -65,13 +66,14 @@ def resume(output: str | Path, **changes: Any) -> RunDirectory:
     run = RunDirectory(output)
     config = run.read_config()
     config = replace(config, settings=replace(config.settings, **changes))
-    current = read_identity(config.settings.dataset).fingerprint
+    dataset = EncodedDataset.open(config.settings.dataset)
+    current = dataset.identity.fingerprint
     if current != config.fingerprint:
         raise InputError(
             f"the run was made with the dataset {config.fingerprint}, but {config.settings.dataset} is now {current}"
         )
     keras.utils.set_random_seed(config.settings.seed)
-    model = _make_model(config)
+    model = _make_model(config, dataset)
     first_step = 0
     if run.checkpoints():
         first_step, path = run.newest_checkpoint()
@@ -80,24 +82,32 @@ def resume(output: str | Path, **changes: Any) -> RunDirectory:
     elif config.settings.weights != "none":
         vgg16.load_weights(model, config.settings.weights)
     if first_step < config.settings.steps:
-        _fit(model, config, run, first_step=first_step, is_new=False)
+        _fit(model, config, run, dataset, first_step=first_step, is_new=False)
     return run
 
 
-def _make_model(config: RunConfig) -> TrainableSSD300:
+def _make_model(config: RunConfig, dataset: EncodedDataset) -> TrainableSSD300:
     settings = config.settings
     keras.mixed_precision.set_dtype_policy(settings.precision)
     model = TrainableSSD300(**config.model_arguments())
-    read_identity(settings.dataset).check(model.spec, model.num_classes)
+    dataset.identity.check(encoding_fields(model.spec), num_classes=model.num_classes)
     model.compile(make_optimizer(settings), weight_decay=settings.weight_decay, jit_compile=settings.jit_compile)
     return model
 
 
-def _fit(model: TrainableSSD300, config: RunConfig, run: RunDirectory, *, first_step: int, is_new: bool = True) -> None:
+def _fit(
+    model: TrainableSSD300,
+    config: RunConfig,
+    run: RunDirectory,
+    dataset: EncodedDataset,
+    *,
+    first_step: int,
+    is_new: bool = True,
+) -> None:
     settings = config.settings
     spec = spec_named(model.preset)
     batches = training_batches(
-        settings.dataset,
+        dataset,
         settings.split,
         spec=spec,
         batch_size=settings.batch_size,
@@ -107,12 +117,10 @@ def _fit(model: TrainableSSD300, config: RunConfig, run: RunDirectory, *, first_
         first_step=first_step,
         data_service=settings.data_service,
     )
-    sizes = split_sizes(settings.dataset)
+    sizes = dataset.splits
     validation = validation_steps = None
     if settings.validation_split is not None:
-        validation = validation_batches(
-            settings.dataset, settings.validation_split, spec=spec, batch_size=settings.batch_size
-        )
+        validation = validation_batches(dataset, settings.validation_split, spec=spec, batch_size=settings.batch_size)
         validation_steps = math.ceil(sizes[settings.validation_split] / settings.batch_size)
     steps_per_epoch = max(1, math.ceil(sizes[settings.split] / settings.batch_size))
     if is_new:

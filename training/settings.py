@@ -14,7 +14,7 @@ class TrainSettings:
 
     dataset: str = option()
     split: str = option("train", "split to train on", group="data")
-    validation_split: str | None = option(None, "split whose loss is computed after each epoch")
+    validation_split: str | None = option(None, "split whose loss is computed after each epoch", shown="none")
     batch_size: int = option(32, "images per step", at_least=1)
     seed: int = option(0, "seed of the weights, the order and the augmentation", at_least=0)
     data_service: str | None = option(
@@ -32,7 +32,7 @@ class TrainSettings:
         "imagenet", "VGG16's weights: imagenet (downloaded by Keras), a Keras notop file, or none", metavar="WEIGHTS"
     )
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = option("float32", "Keras's dtype policy")
-    jit_compile: bool = option(False, "compile the step with XLA: faster on GPUs, slower on CPUs")
+    jit_compile: bool = option(False, "compile the step with XLA: faster on GPUs, slower on CPUs", negatable=True)
 
     steps: int = option(120_000, "total number of steps", group="solver", at_least=1)
     optimizer: Literal["sgd", "adam"] = option("sgd", "sgd has momentum .9")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol
 
 from ssd300.datasets.annotation import Annotation
 from ssd300.datasets.errors import InputError
@@ -26,17 +26,18 @@ class RawPicture:
     annotation_path: str
 
 
-@runtime_checkable
 class Source(Protocol):
-    """Where annotated images of one split come from; a frozen dataclass whose fields say it all, as plain values.
+    """Where annotated images of one split come from; a frozen dataclass of plain values."""
 
-    Attributes:
-        split: name of the split in the encoded dataset.
-        sequential: whether neighbors must be read together; if not, images are shuffled over the shards.
-    """
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
-    split: str
-    sequential: ClassVar[bool]
+    @property
+    def split(self) -> str:
+        """Name of the split in the encoded dataset."""
+
+    @property
+    def sequential(self) -> bool:
+        """Whether neighbors must be read together; if not, images are shuffled over the shards."""
 
     @property
     def root(self) -> str:

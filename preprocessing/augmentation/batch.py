@@ -48,7 +48,7 @@ def augment_batch(
     if augmentation.has_geometry:
         batch = parse_batch(serialized, OBJECTS)
         drawn = windows.draw_windows(
-            batch[OBJECTS].numbers, batch[OBJECTS].owners, draws[:, 1 + photometric.NUMBER_OF_DRAWS :], augmentation
+            batch[OBJECTS].values, batch[OBJECTS].owners, draws[:, 1 + photometric.NUMBER_OF_DRAWS :], augmentation
         )
         placement = windows.place(drawn, batch["sizes"])
         shown = placement.target
@@ -71,11 +71,11 @@ def augment_batch(
 
 
 def _encode(objects: Rows, seen_through: tf.Tensor, flipped: tf.Tensor, count: tf.Tensor, spec: Spec) -> DenseTargets:
-    visible = windows.look_through(seen_through, objects.numbers, objects.owners)
-    owners = tf.gather(objects.owners, visible.numbers)
+    visible = windows.project_objects(seen_through, objects.values, objects.owners)
+    owners = tf.gather(objects.owners, visible.indices)
     boxes = tf.where(tf.gather(flipped, owners)[:, None], box_ops.flip(visible.boxes), visible.boxes)
     encoded = encode_batch(boxes, owners, spec)
-    labels = tf.gather(objects.labels, tf.gather(visible.numbers, encoded.objects))
+    labels = tf.gather(objects.labels, tf.gather(visible.indices, encoded.objects))
     return _dense(Rows(encoded.pictures, labels, encoded.offsets, encoded.indices), count, spec)
 
 
@@ -92,7 +92,7 @@ def _stored(plain: Rows, mirrored: Rows, flipped: tf.Tensor, count: tf.Tensor, s
 def _dense(rows: Rows, count: tf.Tensor, spec: Spec) -> DenseTargets:
     at = tf.stack([rows.owners, rows.indices], axis=1)
     return DenseTargets(
-        tf.scatter_nd(at, rows.labels, [count, spec.boxes]), tf.scatter_nd(at, rows.numbers, [count, spec.boxes, 4])
+        tf.scatter_nd(at, rows.labels, [count, spec.boxes]), tf.scatter_nd(at, rows.values, [count, spec.boxes, 4])
     )
 
 

@@ -11,7 +11,7 @@ MEAN_COLOR = (123, 117, 104)
 _RATIOS = (1, 2, 4, 8)  # by which libjpeg can scale a picture down while it decodes
 
 
-def decode(jpeg: Any) -> tf.Tensor:
+def decode_resized(jpeg: Any) -> tf.Tensor:
     """A JPEG as the network's input, uint8 ``[300, 300, 3]`` RGB.
 
     The whole picture is stretched to the square, as Caffe's test phase does.

@@ -35,11 +35,11 @@ class VisibleObjects(NamedTuple):
     """Objects as they appear in windows.
 
     Attributes:
-        numbers: which of the objects, rising, int32 ``[K]``.
+        indices: which of the objects, rising, int32 ``[K]``.
         boxes: corner boxes in fractions of the window, inside it, of positive area, float32 ``[K, 4]``.
     """
 
-    numbers: tf.Tensor
+    indices: tf.Tensor
     boxes: tf.Tensor
 
 
@@ -152,7 +152,7 @@ def place(windows: Any, sizes: Any) -> Placement:
     )
 
 
-def look_through(windows: Any, boxes: Any, owners: Any) -> VisibleObjects:
+def project_objects(windows: Any, boxes: Any, owners: Any) -> VisibleObjects:
     """The objects whose centres are in their windows, cut at the windows' borders.
 
     As Caffe's emit constraint ``CENTER``, borders included, and ProjectBBox, which drops what has no area left.

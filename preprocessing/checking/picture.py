@@ -3,7 +3,6 @@
 import io
 import re
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +10,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ssd300.datasets.faults import RejectedError
 
-Verify = Literal["decode", "header"]
 _ORIENTATION = 0x0112  # the EXIF tag
 # What annotated pictures come as; others would have Pillow start programs (EPS) or are no pictures (PDF).
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
@@ -43,13 +41,13 @@ class Picture:
     orientation: int = 1
 
 
-def check_picture(data: bytes, path: str, *, verify: Verify = "decode", max_pixels: int = MAX_PIXELS) -> Picture:
+def check_picture(data: bytes, path: str, *, decode: bool = True, max_pixels: int = MAX_PIXELS) -> Picture:
     """Checks the picture in `data`; `path` only serves the messages.
 
     Args:
         data: the file's content.
         path: the file.
-        verify: ``decode`` decodes all of the picture, ``header`` trusts what follows a good header.
+        decode: whether all of the image is decoded, or what follows a good header is trusted.
         max_pixels: pictures of more pixels are rejected unread.
 
     Raises:
@@ -72,7 +70,7 @@ def check_picture(data: bytes, path: str, *, verify: Verify = "decode", max_pixe
                 "odd_colors": image.mode not in ("L", "RGB", *_SIXTEEN_BITS),
             }
             if not any(repairs.values()):
-                if verify == "decode":
+                if decode:
                     _decode(data, path)
                 return Picture(data, width, height, (width, height), ())
             # Readers would ignore the EXIF orientation, and disagree on CMYK, palettes, alpha and 16 bits.

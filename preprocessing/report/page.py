@@ -133,4 +133,4 @@ def _drawn(record: Record, spec: Spec, classes: ClassList) -> Image.Image:
     image: Image.Image = Image.open(io.BytesIO(record.image))
     image.thumbnail((560, 480))  # large pictures would hide the lines
     matched = box_ops.to_corners(default_boxes(spec)[record.targets[0]])
-    return draw_objects(image, record.boxes, [classes.names[label - 1] for label in record.labels], matched=matched)
+    return draw_objects(image, record.boxes, [classes.name(label) for label in record.labels], matched=matched)

@@ -9,9 +9,6 @@ from ssd300.datasets.faults import FAULTS
 from ssd300.preprocessing.plan import Plan
 from ssd300.preprocessing.shards.shard_report import Reject, ShardReport, total
 
-# Files in the dataset's folder.
-REPORT, REPORT_PAGE, REJECTED = "report.json", "report.html", "rejected.jsonl"
-
 
 def build_report(plan: Plan, shards: dict[str, ShardReport]) -> dict[str, Any]:
     """The report of a job whose every shard has a verified report: by split and in total."""
@@ -63,12 +60,12 @@ def rejected_lines(rejects: list[Reject]) -> str:
     return "".join(json.dumps(asdict(reject), ensure_ascii=False) + "\n" for reject in rejects)
 
 
-def commonest(rejects: list[Reject], most: int = 10) -> str:
-    """The commonest faults among rejected pictures, each with its number and an example."""
+def most_frequent(rejects: list[Reject], limit: int = 10) -> str:
+    """The most frequent faults among rejected images, each with its count and an example."""
     examples: dict[str, Reject] = {}
     for reject in rejects:
         examples.setdefault(reject.fault, reject)
-    counts = Counter(reject.fault for reject in rejects).most_common(most)
+    counts = Counter(reject.fault for reject in rejects).most_common(limit)
     return "\n".join(
         f"  {count:>7,}  {fault}, for example {examples[fault].path}: {examples[fault].message}"
         for fault, count in counts

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
+from ssd300.datasets.errors import InputError
 from ssd300.datasets.faults import FAULTS
 from ssd300.preprocessing.runners.shard_list import Place, places_in, read_shard
-from ssd300.preprocessing.settings import PreprocessSettings
-from ssd300.preprocessing.shards.encode_shard import encode_shard
-from ssd300.preprocessing.support.progress import ticker
+from ssd300.preprocessing.shards.encode_shard import ShardWork, encode_shard
 
 # Beam's DirectRunner first tries to download another runner; this is the one that it means.
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -22,21 +21,17 @@ class EncodeShard(beam.DoFn):
     """Encodes the shard at a place into its file; gives its key and number of records, and Beam's counters.
 
     Args:
-        settings: the job's. Read once for all shards of a worker: a TFDS source has a dataset to open.
-        output: folder of the dataset; None to check the pictures and write no record.
-        reports: folder of the shards' reports.
-        progress: folder of the progress files, None on other machines than the launcher's.
+        work: what to do with the shards. Shared by all shards of a worker, because a TFDS source has a dataset to open.
     """
 
-    def __init__(self, settings: PreprocessSettings, output: str | None, reports: str, progress: str | None) -> None:
+    def __init__(self, work: ShardWork) -> None:
         super().__init__()
-        self._settings, self._output, self._reports, self._progress = settings, output, reports, progress
+        self._work = work
 
     def process(self, place: Place) -> Iterator[tuple[str, int]]:
         """Encodes the shard at `place`."""
         shard = read_shard(place)
-        tick = None if self._progress is None else ticker(self._progress)
-        report = encode_shard(shard, self._settings, output=self._output, reports=self._reports, tick=tick)
+        report = encode_shard(shard, self._work)
         for name in ("read", "written"):
             beam.metrics.Metrics.counter(_NAMESPACE, name).inc(getattr(report, name))
         for reject in report.rejects:
@@ -50,14 +45,14 @@ def pipeline_options(arguments: Sequence[str]) -> PipelineOptions:
     """Beam's options from command-line arguments, with the local in-process runner unless another is named.
 
     Raises:
-        ValueError: an argument is neither ours nor Beam's.
+        InputError: an argument is neither ours nor Beam's.
     """
     options = PipelineOptions(list(arguments))
     parsers: list[argparse.ArgumentParser] = []
     options.get_all_options(add_extra_args_fn=parsers.append)  # hands out the parser that knows all of Beam's options
     unknown = parsers[0].parse_known_args(list(arguments))[1]
     if unknown:
-        raise ValueError(f"unknown arguments: {' '.join(unknown)}; neither ssd300 nor Beam has them")
+        raise InputError(f"unknown arguments: {' '.join(unknown)}; neither ssd300 nor Beam has them")
     if is_local(options):
         options.view_as(StandardOptions).runner = LOCAL_RUNNER
     return options
@@ -68,23 +63,12 @@ def is_local(options: PipelineOptions) -> bool:
     return (options.view_as(StandardOptions).runner or "").lower() in _LOCAL_NAMES
 
 
-def run_pipeline(
-    shards: str,
-    settings: PreprocessSettings,
-    *,
-    output: str | None,
-    reports: str,
-    progress: str | None,
-    options: PipelineOptions,
-) -> None:
+def run_pipeline(shards: str, work: ShardWork, *, options: PipelineOptions) -> None:
     """Encodes the shards of a list and waits for the end. What was really written is for the files to say.
 
     Args:
         shards: path of a list that `ssd300.preprocessing.runners.shard_list` wrote, which all workers can read.
-        settings: the job's.
-        output: folder of the dataset; None to check the pictures and write no record.
-        reports: folder of the shards' reports.
-        progress: folder of the progress files, None on other machines than the launcher's.
+        work: what to do with them.
         options: Beam's.
     """
     pipeline = beam.Pipeline(options=options)
@@ -93,6 +77,6 @@ def run_pipeline(
         | "List" >> beam.Create([shards], reshuffle=False)
         | "Places" >> beam.FlatMap(places_in)
         | "Spread" >> beam.Reshuffle()
-        | "EncodeShard" >> beam.ParDo(EncodeShard(settings, output, reports, progress))
+        | "EncodeShard" >> beam.ParDo(EncodeShard(work))
     )
     pipeline.run().wait_until_finish()

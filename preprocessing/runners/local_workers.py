@@ -8,8 +8,8 @@ forked.
 
 import gc
 import importlib
-import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -17,10 +17,14 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from ssd300.preprocessing.support.quiet import import_tensorflow, quiet_import
+
+if TYPE_CHECKING:
+    from ssd300.preprocessing.shards.encode_shard import ShardWork
 
 
 @dataclass(frozen=True)
@@ -29,18 +33,12 @@ class Task:
 
     Attributes:
         shards: path of its list of shards.
-        settings: of the job, as text.
-        output: folder of the dataset, None to check alone.
-        reports: folder of the shards' reports.
-        progress: folder of the progress files.
+        work: what is to be done with them.
         beam_arguments: Beam's own options.
     """
 
     shards: str
-    settings: str
-    output: str | None
-    reports: str
-    progress: str | None
+    work: "ShardWork"
     beam_arguments: tuple[str, ...]
 
 
@@ -60,9 +58,8 @@ class LocalWorkers:
 
     def run(self, tasks: Sequence[Task]) -> int:
         """Runs each task in a process of its own, waits for all, and returns how many of the processes died."""
-        orders = json.dumps([asdict(task) for task in tasks]).encode()
         try:
-            self._process.communicate(orders)
+            self._process.communicate(pickle.dumps(tasks))
         except BrokenPipeError:
             self._process.wait()
         return len(tasks) if self._process.returncode < 0 else min(self._process.returncode, len(tasks))
@@ -78,7 +75,8 @@ def main() -> int:
     """Gets ready, reads the tasks from standard input, forks a worker for each; returns how many died."""
     _end_with(os.getppid())
     _import()
-    tasks = [Task(**task) for task in json.loads(sys.stdin.buffer.read() or b"[]")]
+    received = sys.stdin.buffer.read()
+    tasks = pickle.loads(received) if received else []
     workers = [_fork(task) for task in tasks]
     return sum(os.waitpid(worker, 0)[1] != 0 for worker in workers)
 
@@ -114,16 +112,8 @@ def _fork(task: Task) -> int:
 def run_task(task: Task) -> None:
     """Runs a task in this process."""
     from ssd300.preprocessing.runners.beam_pipeline import pipeline_options, run_pipeline
-    from ssd300.preprocessing.settings import PreprocessSettings
 
-    run_pipeline(
-        task.shards,
-        PreprocessSettings.from_json(task.settings),
-        output=task.output,
-        reports=task.reports,
-        progress=task.progress,
-        options=pipeline_options(task.beam_arguments),
-    )
+    run_pipeline(task.shards, task.work, options=pipeline_options(task.beam_arguments))
 
 
 def _end_with(parent: int) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +15,8 @@ from ssd300.preprocessing.augmentation import windows
 from ssd300.preprocessing.augmentation.random import stream, uniform
 from ssd300.preprocessing.augmentation.render import on_mean, render, round_to_bytes
 from ssd300.preprocessing.augmentation.settings import Augmentation
+from ssd300.preprocessing.checking.ground_truth import GroundTruth
+from ssd300.preprocessing.checking.picture import Picture
 from ssd300.preprocessing.encoding.targets import encode_and_mirror
 from ssd300.preprocessing.settings import PreprocessSettings
 from ssd300.preprocessing.shards.checked_picture import CheckedPicture
@@ -51,20 +54,13 @@ def augmented_copies(pictures: Sequence[CheckedPicture], number: int, settings: 
     targets, flipped = encode_and_mirror(boxes, np.diff(ends), settings.spec)
     for i, one in enumerate(pictures):
         own = slice(ends[i], ends[i + 1])
-        yield Record(
-            image=jpegs[i],
-            height=IMAGE_SIZE,
-            width=IMAGE_SIZE,
-            filename=one.filename,
-            picture_id=one.name,
-            boxes=boxes[own],
-            labels=labels[own].tolist(),
-            difficult=difficult[own].tolist(),
-            truncated=truncated[own].tolist(),
-            targets=targets.of(targets.rows[i], labels),
-            flipped_targets=flipped.of(flipped.rows[i], labels),
-            shown=shown[i].tolist(),
+        copy = replace(
+            one,
+            picture=Picture(jpegs[i], IMAGE_SIZE, IMAGE_SIZE, stored_size=(IMAGE_SIZE, IMAGE_SIZE), repairs=()),
+            truth=GroundTruth(boxes[own], labels[own], difficult[own], truncated[own], repairs=()),
         )
+        rows = targets.rows[i], flipped.rows[i]
+        yield copy.record(targets.of(rows[0], labels), flipped.of(rows[1], labels), shown[i].tolist())
 
 
 def _number(name: str) -> int:
@@ -101,6 +97,6 @@ def _copier(augmentation: Augmentation) -> Any:
             return tf.io.encode_jpeg(pixels, quality=JPEG_QUALITY)
 
         copies = tf.map_fn(one, (jpegs, placement.source, placement.target), fn_output_signature=tf.string)
-        return copies, placement.target, *windows.look_through(placement.windows, boxes, owners)
+        return copies, placement.target, *windows.project_objects(placement.windows, boxes, owners)
 
     return copy

@@ -5,6 +5,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
@@ -15,45 +16,59 @@ from ssd300.datasets.files import write_atomically
 from ssd300.datasets.record import Record
 from ssd300.model.default_boxes import stage_offsets
 from ssd300.preprocessing.encoding.targets import Targets, encode_and_mirror
-from ssd300.preprocessing.plan import Picture as PlannedPicture
-from ssd300.preprocessing.plan import Shard
+from ssd300.preprocessing.plan import PlannedPicture, Shard
 from ssd300.preprocessing.settings import PreprocessSettings
-from ssd300.preprocessing.shards.checked_picture import CheckedPicture, check
+from ssd300.preprocessing.shards.checked_picture import CheckedPicture, check_raw_picture
 from ssd300.preprocessing.shards.copies import augmented_copies
 from ssd300.preprocessing.shards.object_statistics import best_overlaps, histograms
 from ssd300.preprocessing.shards.shard_report import PoorlyReached, Reject, ShardReport
+from ssd300.preprocessing.support.progress import ticker
 
 # Pictures are encoded together, as many as this or as fill so many bytes: the encoding is cheap in batches, and a
 # worker holds no more than one of them.
 _BATCH_PICTURES, _BATCH_BYTES = 64, 32_000_000
 
 
-def encode_shard(
-    shard: Shard,
-    settings: PreprocessSettings,
-    *,
-    output: str | None,
-    reports: str,
-    tick: Callable[[int], None] | None = None,
-) -> ShardReport:
-    """Writes ``output/<shard>``, its copies' files and ``reports/<shard>.json``; each is whole or absent at any moment.
+@dataclass(frozen=True)
+class ShardWork:
+    """What is to be done with the shards of a job.
+
+    Attributes:
+        settings: the job's.
+        output: folder of the dataset; None to check the images and write no record.
+        reports: folder of the shards' reports.
+        progress: folder of the progress files, None on other machines than the launcher's.
+    """
+
+    settings: PreprocessSettings
+    output: str | None
+    reports: str
+    progress: str | None = None
+
+    def paths(self, shard: Shard) -> list[str]:
+        """Paths of the files of a shard: its records, then each augmented copy; none if nothing is written."""
+        if self.output is None:
+            return []
+        copies = range(1, self.settings.number_of_copies(shard.split) + 1)
+        return [f"{self.output}/{name}" for name in (shard.name, *map(shard.copy_name, copies))]
+
+    def report_path(self, shard: Shard) -> str:
+        """Path of the report of a shard."""
+        return f"{self.reports}/{shard.key}.json"
+
+
+def encode_shard(shard: Shard, work: ShardWork) -> ShardReport:
+    """Writes the files of a shard and its report, each atomically.
 
     All are written under a name of this attempt's own and renamed, the report last: a shard with a report is done.
-    The bytes depend on the shard, the settings and the files alone.
-
-    Args:
-        shard: the pictures.
-        settings: the job's.
-        output: folder of the dataset; None to check the pictures and write no record.
-        reports: folder of the reports.
-        tick: called with the number of pictures done since the last call.
+    The bytes depend on the shard, the settings and the source files only.
     """
-    copies = settings.copies_of(shard.split) if output is not None else 0
-    report = ShardReport(copy_bytes=[0] * copies)
-    paths = [f"{output}/{shard.name}", *(f"{output}/{shard.copy_name(number + 1)}" for number in range(copies))]
+    settings, paths = work.settings, work.paths(shard)
+    report = ShardReport(copy_bytes=[0] * len(paths[1:]))
+    tick = None if work.progress is None else ticker(work.progress)
     temporary = [f"{path}.tmp-{uuid.uuid4().hex}" for path in paths]
     with ExitStack() as files:
-        writers = [] if output is None else [files.enter_context(tf.io.TFRecordWriter(path)) for path in temporary]
+        writers = [files.enter_context(tf.io.TFRecordWriter(path)) for path in temporary]
         for batch in _batches(checked_pictures(shard.pictures, settings, report, tick)):
             for record in encode_pictures(batch, settings, report):
                 serialized = record.serialize()
@@ -61,17 +76,16 @@ def encode_shard(
                 report.bytes += len(serialized)
                 if writers:
                     writers[0].write(serialized)
-            for number in range(copies):
+            for number, writer in enumerate(writers[1:]):
                 for record in augmented_copies(batch, number + 1, settings):
                     serialized = record.serialize()
                     report.copy_bytes[number] += len(serialized)
                     report.copy_objects += len(record.labels)
                     report.copy_matches += len(record.targets[0])
-                    writers[number + 1].write(serialized)
-    if output is not None:
-        for source, path in zip(temporary, paths, strict=True):
-            tf.io.gfile.rename(source, path, overwrite=True)
-    write_atomically(f"{reports}/{shard.key}.json", json.dumps(report.to_json(), sort_keys=True))
+                    writer.write(serialized)
+    for source, path in zip(temporary, paths, strict=True):
+        tf.io.gfile.rename(source, path, overwrite=True)
+    write_atomically(work.report_path(shard), json.dumps(report.to_json(), sort_keys=True))
     return report
 
 
@@ -91,7 +105,7 @@ def checked_pictures(
             try:
                 if isinstance(raw, RejectedError):
                     raise raw
-                checked = check(raw, name, settings)
+                checked = check_raw_picture(raw, name, settings)
             except RejectedError as error:
                 report.rejects.append(Reject(name, error.path, error.fault, error.message))
             else:
@@ -122,19 +136,7 @@ def encode_pictures(
     targets, flipped = encode_and_mirror(boxes, counts, settings.spec)
     _count_objects(pictures, boxes, labels, counts, targets, settings, report)
     for one, plain_rows, flipped_rows in zip(pictures, targets.rows, flipped.rows, strict=True):
-        yield Record(
-            image=one.picture.jpeg,
-            height=one.picture.height,
-            width=one.picture.width,
-            filename=one.filename,
-            picture_id=one.name,
-            boxes=one.truth.boxes,
-            labels=one.truth.labels.tolist(),
-            difficult=one.truth.difficult.tolist(),
-            truncated=one.truth.truncated.tolist(),
-            targets=targets.of(plain_rows, labels),
-            flipped_targets=flipped.of(flipped_rows, labels),
-        )
+        yield one.record(targets.of(plain_rows, labels), flipped.of(flipped_rows, labels))
 
 
 def _count_objects(
@@ -146,12 +148,12 @@ def _count_objects(
     settings: PreprocessSettings,
     report: ShardReport,
 ) -> None:
-    spec, names = settings.spec, settings.classes.names
+    spec, classes = settings.spec, settings.classes
     for one in pictures:
         report.findings.update(one.picture.repairs + one.truth.repairs)
         report.difficult += int(one.truth.difficult.sum())
     report.negatives += int((counts == 0).sum())
-    report.objects.update(Counter(names[label - 1] for label in labels.tolist()))
+    report.objects.update(Counter(map(classes.name, labels.tolist())))
     stages = np.searchsorted(stage_offsets(spec), targets.indices, side="right") - 1
     report.matches.update(Counter(spec.feature_maps[stage].name for stage in stages.tolist()))
     report.unmatched += len(boxes) - len(np.unique(targets.objects))
@@ -162,5 +164,5 @@ def _count_objects(
     report.unreached += len(below)
     owners = np.repeat(np.arange(len(pictures)), counts)
     report.add_worst(
-        PoorlyReached(round(float(overlaps[i]), 4), pictures[owners[i]].name, names[labels[i] - 1]) for i in below
+        PoorlyReached(round(float(overlaps[i]), 4), pictures[owners[i]].name, classes.name(labels[i])) for i in below
     )

@@ -1,17 +1,15 @@
 """What happened to the pictures of a shard, and the sum over shards: plain data that goes into JSON and back."""
 
 import heapq
+import operator
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from functools import reduce
 from itertools import zip_longest
 from typing import Any
 
 _WORST = 10
-_SUMS = (
-    *("read", "written", "difficult", "negatives", "unmatched", "unreached", "bytes"),
-    *("copy_objects", "copy_matches"),
-)
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class PoorlyReached:
 
 @dataclass
 class ShardReport:
-    """The account of a shard, or of a split when reports are added up.
+    """The totals of a shard; added up, of a split or a job.
 
     Attributes:
         read: pictures that were looked at.
@@ -81,13 +79,24 @@ class ShardReport:
         """Adds counts to the histogram of this name."""
         self.histograms.setdefault(histogram, Counter()).update(counts)
 
+    def __iadd__(self, other: "ShardReport") -> "ShardReport":
+        # In place: a job may have a hundred thousand shards, and their rejects are not copied for each.
+        for name, value in vars(other).items():
+            if isinstance(value, Counter):
+                getattr(self, name).update(value)
+            elif isinstance(value, int):
+                setattr(self, name, getattr(self, name) + value)
+        for name, counts in other.histograms.items():
+            self.add_counts(name, counts)
+        self.rejects += other.rejects
+        self.add_worst(other.worst)
+        self.copy_bytes = [sum(pair) for pair in zip_longest(self.copy_bytes, other.copy_bytes, fillvalue=0)]
+        return self
+
     def to_json(self) -> dict[str, Any]:
         """As plain data, the same for the same report."""
-        plain = {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
-        plain["rejects"] = [asdict(reject) for reject in self.rejects]
-        plain["worst"] = [asdict(one) for one in self.worst]
-        plain["histograms"] = {name: dict(counts) for name, counts in self.histograms.items()}
-        return plain
+        lists = {name: [asdict(one) for one in getattr(self, name)] for name in ("rejects", "worst")}
+        return {**vars(self), **lists}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "ShardReport":
@@ -103,15 +112,4 @@ class ShardReport:
 
 def total(reports: Iterable[ShardReport]) -> ShardReport:
     """The sum of the reports."""
-    result = ShardReport()
-    for report in reports:
-        result.add_worst(report.worst)
-        for name, counts in report.histograms.items():
-            result.add_counts(name, counts)
-        result.rejects += report.rejects
-        for name in ("findings", "objects", "matches"):
-            getattr(result, name).update(getattr(report, name))
-        result.copy_bytes = [sum(pair) for pair in zip_longest(result.copy_bytes, report.copy_bytes, fillvalue=0)]
-        for name in _SUMS:
-            setattr(result, name, getattr(result, name) + getattr(report, name))
-    return result
+    return reduce(operator.iadd, reports, ShardReport())

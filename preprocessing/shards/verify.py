@@ -1,10 +1,9 @@
-"""Verifying a job on its files: which shards of the plan stand, whole and accounted for.
+"""Verifying a job on its files: which shards of the plan are finished.
 
 Counters prove nothing: local Beam runners with several workers have lost elements and still counted all of them. So the
 records are counted in the files, and each report must agree with its file and with the plan.
 """
 
-import json
 import os
 import struct
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from ssd300.datasets.files import read_json
 from ssd300.preprocessing.plan import Plan, Shard
+from ssd300.preprocessing.shards.encode_shard import ShardWork
 from ssd300.preprocessing.shards.shard_report import ShardReport
 
 _LENGTH = struct.Struct("<Q")
@@ -40,28 +41,20 @@ def count_records(path: str) -> int:
     return count
 
 
-def standing_shards(plan: Plan, *, output: str | None, reports: str) -> dict[str, ShardReport]:
-    """Reports, by shard key, of the shards whose file and report are there and agree with each other and the plan.
+def finished_shards(plan: Plan, work: ShardWork) -> dict[str, ShardReport]:
+    """Reports, by shard key, of the shards whose files and report exist and agree with each other and the plan.
 
-    Without an `output`, as of a job that only checks, the reports alone.
+    Where the job writes no records, as when it only checks, the reports alone count.
     """
-
-    def verified(shard: Shard) -> ShardReport | None:
-        names = [] if output is None else [shard.name, *map(shard.copy_name, range(1, copies(shard) + 1))]
-        return _verified_report(shard, [f"{output}/{name}" for name in names], f"{reports}/{shard.key}.json")
-
-    def copies(shard: Shard) -> int:
-        return plan.settings.copies_of(shard.split)
-
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = zip(plan.shards, pool.map(verified, plan.shards), strict=True)
+        found = zip(plan.shards, pool.map(lambda shard: _verified_report(shard, work), plan.shards), strict=True)
         return {shard.key: report for shard, report in found if report is not None}
 
 
-def _verified_report(shard: Shard, paths: list[str], report_path: str) -> ShardReport | None:
+def _verified_report(shard: Shard, work: ShardWork) -> ShardReport | None:
+    paths = work.paths(shard)
     try:
-        with tf.io.gfile.GFile(report_path, "rb") as file:
-            report = ShardReport.from_json(json.loads(file.read()))
+        report = ShardReport.from_json(read_json(work.report_path(shard)))
         sizes = [report.bytes, *report.copy_bytes][: len(paths)]
         whole = all(_has_records(path, report.written, size) for path, size in zip(paths, sizes, strict=True))
     except (OSError, ValueError, KeyError, TypeError, tf.errors.OpError):

@@ -36,7 +36,7 @@ def option(
         at_most: largest number allowed.
         below: number that must not be reached.
         **cli: how the command line differs: ``positional``, ``metavar``, ``flag``, ``parse`` (a function from text),
-            ``shown`` (what to print for the default).
+            ``shown`` (what to print for the default), ``negatable`` (whether a flag has a ``--no-`` form).
     """
     bounds = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
     return field(default=default, metadata={"help": help, "group": group, "bounds": bounds, **cli})
@@ -76,7 +76,8 @@ def _fits(value: Any, kind: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    return not isinstance(kind, type) or isinstance(value, kind)
+    # A protocol's properties may do work when they are looked at.
+    return not isinstance(kind, type) or getattr(kind, "_is_protocol", False) or isinstance(value, kind)
 
 
 def describe(kind: Any) -> str:
@@ -85,9 +86,10 @@ def describe(kind: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(inner)}"
     if origin in (Union, types.UnionType):
-        return " or ".join(describe(one) for one in inner if one is not types.NoneType) + ", or nothing"
+        return " or ".join(describe(one) for one in inner if one is not types.NoneType) + ", or None"
     if origin is tuple:
-        return f"several values, each {describe(inner[0])}"
+        count = "several" if inner[1:] == (...,) else f"{len(inner)}"
+        return f"{count} values, each {describe(inner[0])}"
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     return words.get(kind, f"of type {getattr(kind, '__name__', kind)}")
 

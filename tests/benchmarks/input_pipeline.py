@@ -20,7 +20,7 @@ from ssd300.datasets.sources.folder import FolderSource
 from ssd300.model import boxes as box_ops
 from ssd300.model.default_boxes import default_boxes
 from ssd300.model.spec import PAPER
-from ssd300.preprocessing.augmentation.settings import LIGHT, NONE, Augmentation
+from ssd300.preprocessing.augmentation.settings import LIGHT_AUGMENTATION, NO_AUGMENTATION, Augmentation
 from ssd300.preprocessing.augmentation.settings import PAPER as CHAIN
 from ssd300.preprocessing.job import preprocess
 from ssd300.preprocessing.settings import PreprocessSettings
@@ -49,9 +49,9 @@ def main() -> None:
 
         readers = {
             "ssd300, the paper's whole chain": _Reader(dataset, CHAIN),
-            f"ssd300, colours and mirror on {COPIES} copies": _Reader(dataset, LIGHT, copies=True),
-            "ssd300, colours and mirror": _Reader(dataset, LIGHT),
-            "ssd300, decode and resize alone": _Reader(dataset, NONE),
+            f"ssd300, colours and mirror on {COPIES} copies": _Reader(dataset, LIGHT_AUGMENTATION, copies=True),
+            "ssd300, colours and mirror": _Reader(dataset, LIGHT_AUGMENTATION),
+            "ssd300, decode and resize alone": _Reader(dataset, NO_AUGMENTATION),
         }
         contenders = {
             "DALI, CPU, without expansion": lambda: beside("dali_pipeline.py"),

@@ -89,7 +89,7 @@ def test_names_that_occur_become_a_sorted_list():
     assert from_names(["zebra", "ant", "zebra"]) == ClassList(("ant", "zebra"))
 
 
-def test_of_several_spellings_the_commonest_stays():
+def test_of_several_spellings_the_most_frequent_stays():
     names = ["Dining Table", "diningtable", "Dining Table", " cat", "Cat", "Cat"]
     assert from_names(names).names == ("Cat", "Dining Table")
 

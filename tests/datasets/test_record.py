@@ -109,10 +109,10 @@ def test_parse_batch_joins_the_rows_of_all_records(jpeg):
     objects = batch[record.OBJECTS]
     assert objects.owners.numpy().tolist() == [0, 0, 2, 2, 2, 2, 2]
     assert objects.labels.numpy().tolist() == [label for one in records for label in one.labels]
-    np.testing.assert_array_equal(objects.numbers, np.concatenate([one.boxes for one in records]))
+    np.testing.assert_array_equal(objects.values, np.concatenate([one.boxes for one in records]))
     for part, name in ((record.TARGETS, "targets"), (record.FLIPPED, "flipped_targets")):
         assert batch[part].owners.numpy().tolist() == [0] * 6 + [2] * 15
-        for got, column in ((batch[part].indices, 0), (batch[part].labels, 1), (batch[part].numbers, 2)):
+        for got, column in ((batch[part].indices, 0), (batch[part].labels, 1), (batch[part].values, 2)):
             np.testing.assert_array_equal(got, np.concatenate([getattr(one, name)[column] for one in records]))
 
 

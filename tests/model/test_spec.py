@@ -10,14 +10,14 @@ from ssd300.model.spec import ARTICLE, IMAGE_SIZE, PAPER, SPECS, FeatureMap, Sup
 def test_the_papers_preset():
     assert (PAPER.name, PAPER.matching, PAPER.match_iou) == ("paper", "bipartite", 0.5)
     assert PAPER.variances == (0.1, 0.1, 0.2, 0.2)
-    assert (PAPER.stage4, PAPER.pool5, PAPER.pixels) == ("l2", True, "bgr_mean")
+    assert (PAPER.conv4_3_norm, PAPER.pool5, PAPER.pixels) == ("l2", True, "bgr_mean")
     assert PAPER.suppression == SuppressionSpec("greedy", 0.01, 400, 0.45, 200)
 
 
 def test_the_articles_preset():
     assert (ARTICLE.name, ARTICLE.matching, ARTICLE.match_iou) == ("article", "threshold", 0.5)
     assert ARTICLE.variances is None
-    assert (ARTICLE.stage4, ARTICLE.pool5, ARTICLE.pixels) == ("batch", False, "unit")
+    assert (ARTICLE.conv4_3_norm, ARTICLE.pool5, ARTICLE.pixels) == ("batch", False, "unit")
     assert (ARTICLE.suppression.method, ARTICLE.suppression.iou_threshold) == ("average", 0.3)
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from ssd300.datasets.classes import ClassList
+from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.datasets.sources.folder import FolderSource
 from ssd300.preprocessing import job
-from ssd300.preprocessing.job import TooManyRejectsError, check, preprocess, read_report
+from ssd300.preprocessing.job import TooManyRejectsError, check, preprocess
 from ssd300.preprocessing.runners import beam_pipeline
+from ssd300.preprocessing.runners.execution import Execution
 from ssd300.preprocessing.runners.local_workers import LocalWorkers
 from ssd300.preprocessing.settings import PreprocessSettings
 from ssd300.training.cli.main import main
@@ -44,9 +46,9 @@ def output(tmp_path) -> str:
 
 
 def test_a_check_leaves_its_report_and_nothing_else(settings, output):
-    report = check(settings, output, max_rejected=0.5)
+    report = check(settings, output, execution=Execution(max_rejected=0.5))
     assert names_in(output) == REPORTS
-    assert report == read_report(output)
+    assert report == EncodedDataset.open(output).report
     rows = [json.loads(line) for line in Path(output, "rejected.jsonl").read_text().splitlines()]
     assert sorted((row["picture"], row["fault"]) for row in rows) == [
         ("VOC2007/000002", "undecodable_picture"),
@@ -61,14 +63,14 @@ def test_without_an_output_nothing_is_left(settings, tree, tmp_path, monkeypatch
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     monkeypatch.chdir(tmp_path)
     before = names_in(tmp_path)
-    report = check(settings, max_rejected=0.5)
+    report = check(settings, execution=Execution(max_rejected=0.5))
     assert (report["total"]["read"], report["total"]["rejected"]) == (9, 3)
     assert names_in(tmp_path) == before
 
 
 def test_the_account_is_that_of_the_job(settings, output, tmp_path):
-    checked = check(settings, output, max_rejected=0.5)
-    encoded = preprocess(settings, str(tmp_path / "dataset"), max_rejected=0.5)
+    checked = check(settings, output, execution=Execution(max_rejected=0.5))
+    encoded = preprocess(settings, str(tmp_path / "dataset"), Execution(max_rejected=0.5))
     assert checked == encoded
     total = checked["total"]
     assert (total["read"], total["written"], total["rejected"], total["negatives"]) == (9, 6, 3, 1)
@@ -80,16 +82,16 @@ def test_the_account_is_that_of_the_job(settings, output, tmp_path):
 
 
 def test_several_workers_find_the_same(settings, output):
-    alone = check(settings, max_rejected=0.5, workers=1)
+    alone = check(settings, execution=Execution(max_rejected=0.5, workers=1))
     with LocalWorkers() as ready:
-        assert check(settings, output, max_rejected=0.5, workers=2, ready_workers=ready) == alone
+        assert check(settings, output, execution=Execution(max_rejected=0.5, workers=2, ready_workers=ready)) == alone
         assert ready._process.poll() == 0  # these did it
     assert names_in(output) == REPORTS
 
 
 def test_a_job_can_follow_in_the_same_folder(settings, output):
-    checked = check(settings, output, max_rejected=0.5)
-    assert preprocess(settings, f"{output}/", max_rejected=0.5) == checked
+    checked = check(settings, output, execution=Execution(max_rejected=0.5))
+    assert preprocess(settings, f"{output}/", Execution(max_rejected=0.5)) == checked
     assert {"COMPLETED", "identity.json", *REPORTS} <= names_in(output)
     assert "Encoded dataset" in Path(output, "report.html").read_text()
 
@@ -97,14 +99,14 @@ def test_a_job_can_follow_in_the_same_folder(settings, output):
 def test_a_check_can_follow_a_check_and_one_that_was_killed(settings, output):
     Path(output, ".check/reports").mkdir(parents=True)
     Path(output, ".check/reports/train-00000.json").write_text('{"read": 3')
-    first = check(settings, output, max_rejected=0.5)
+    first = check(settings, output, execution=Execution(max_rejected=0.5))
     assert names_in(output) == REPORTS
-    assert check(settings, output, max_rejected=0.5) == first
+    assert check(settings, output, execution=Execution(max_rejected=0.5)) == first
 
 
 def test_a_job_can_follow_a_check_that_was_killed(settings, output):
     Path(output, ".check/reports").mkdir(parents=True)
-    preprocess(settings, output, max_rejected=0.5)
+    preprocess(settings, output, Execution(max_rejected=0.5))
     assert not {name for name in names_in(output) if name.startswith(".")}
 
 
@@ -117,10 +119,10 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(settings, output):
 
 
 def test_a_dataset_is_not_overwritten_by_a_check(settings, output):
-    preprocess(settings, output, max_rejected=0.5)
+    preprocess(settings, output, Execution(max_rejected=0.5))
     before = {path: path.stat().st_mtime_ns for path in Path(output).iterdir()}
     with pytest.raises(ValueError, match="not empty"):
-        check(settings, output, max_rejected=0.5)
+        check(settings, output, execution=Execution(max_rejected=0.5))
     assert {path: path.stat().st_mtime_ns for path in Path(output).iterdir()} == before
 
 
@@ -142,7 +144,7 @@ def test_too_many_rejects_are_an_error_that_carries_the_report(settings, output,
     assert ("rejected.jsonl" in str(caught.value)) == to_folder
     if to_folder:
         assert names_in(output) == REPORTS
-        assert caught.value.report == read_report(output)
+        assert caught.value.report == EncodedDataset.open(output).report
 
 
 def test_unwanted_empty_pictures_are_no_reason_to_fail(voc_tree):
@@ -150,7 +152,7 @@ def test_unwanted_empty_pictures_are_no_reason_to_fail(voc_tree):
     settings = PreprocessSettings(
         sources=(FolderSource("train", str(root), "train"),), classes=ClassList(("ant", "bee")), drop_empty=True
     )
-    assert check(settings, max_rejected=0.0)["total"]["rejected_by_fault"] == {"dropped_empty": 1}
+    assert check(settings, execution=Execution(max_rejected=0.0))["total"]["rejected_by_fault"] == {"dropped_empty": 1}
 
 
 @pytest.mark.parametrize("options", [{"max_rejected": -0.1}, {"workers": 0}], ids=str)
@@ -162,7 +164,7 @@ def test_senseless_arguments_are_refused_before_anything_is_written(settings, ou
 
 def test_workers_elsewhere_need_a_folder_that_they_see(settings):
     with pytest.raises(ValueError, match="output folder that they all see"):
-        check(settings, beam_arguments=["--runner=FlinkRunner"])
+        check(settings, execution=Execution(beam_arguments=["--runner=FlinkRunner"]))
 
 
 def command(tree, *more: str) -> int:

@@ -15,12 +15,15 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from ssd300.datasets.classes import ClassList
+from ssd300.datasets.encoded_dataset import (
+    EncodedDataset,
+)
 from ssd300.datasets.sources.folder import FolderSource
 from ssd300.preprocessing import job
-from ssd300.preprocessing.identity import read_identity
-from ssd300.preprocessing.job import JobError, TooManyRejectsError, preprocess, read_report
+from ssd300.preprocessing.job import JobError, TooManyRejectsError, preprocess
 from ssd300.preprocessing.plan import Shard
 from ssd300.preprocessing.runners import beam_pipeline, execution, local_workers
+from ssd300.preprocessing.runners.execution import Execution
 from ssd300.preprocessing.runners.shard_list import places_in, read_shard, write_shard_list
 from ssd300.preprocessing.settings import PreprocessSettings
 
@@ -81,7 +84,7 @@ def test_good_and_broken_pictures_are_all_accounted_for(voc_tree, output):
     assert (total["read"], total["written"], total["rejected"], total["negatives"]) == (10, 8, 2, 1)
     assert total["rejected_by_fault"] == {"undecodable_picture": 1, "missing_annotation": 1}
     assert total["objects"] == {"ant": 7, "bee": 7}
-    assert report == read_report(output)
+    assert report == EncodedDataset.open(output).report
     rows = [json.loads(line) for line in Path(output, "rejected.jsonl").read_text().splitlines()]
     assert {(row["fault"], row["path"]) for row in rows} == {
         ("undecodable_picture", f"{root}/JPEGImages/000002.jpg"),
@@ -132,12 +135,12 @@ def test_pictures_of_two_trees_of_one_name_have_different_ids(voc_tree, output):
 def test_too_many_rejects_fail_loudly_and_leave_no_dataset(voc_tree, output):
     settings = settings_of(FolderSource("train", str(voc_tree(GOOD, files=BROKEN)), "train"))
     with pytest.raises(TooManyRejectsError, match=r"(?s)2 of 9.*missing_annotation.*000005\.xml") as caught:
-        preprocess(settings, output, max_rejected=0.2)
-    assert caught.value.report == read_report(output)
+        preprocess(settings, output, Execution(max_rejected=0.2))
+    assert caught.value.report == EncodedDataset.open(output).report
     assert caught.value.report["total"]["rejected"] == 2
     assert_looks_unfinished(output)
     assert content(output)["rejected.jsonl"].count(b"\n") == 2
-    assert preprocess(settings, output, max_rejected=0.3)["total"]["written"] == 7
+    assert preprocess(settings, output, Execution(max_rejected=0.3))["total"]["written"] == 7
 
 
 def test_pictures_mended_after_too_many_rejects_are_looked_at_again(voc_tree, output):
@@ -153,7 +156,7 @@ def test_a_split_without_a_record_is_no_dataset(voc_tree, output):
     root = voc_tree(GOOD, image_sets={"train": list(GOOD), "test": ["000002"]}, files=BROKEN)
     settings = settings_of(*(FolderSource(split, str(root), split) for split in ("train", "test")))
     with pytest.raises(JobError, match="test"):
-        preprocess(settings, output, max_rejected=1.0)
+        preprocess(settings, output, Execution(max_rejected=1.0))
     assert_looks_unfinished(output)
 
 
@@ -166,9 +169,9 @@ def test_a_shard_without_a_record_is_fine(voc_tree, output):
 def test_the_records_do_not_depend_on_the_number_of_workers(settings, output, monkeypatch):
     run, calls = execution._run_processes, []
     monkeypatch.setattr(execution, "_run_processes", lambda tasks, ready: (calls.append(len(tasks)), run(tasks, ready)))
-    preprocess(settings, output, workers=1)
+    preprocess(settings, output, Execution(workers=1))
     assert calls == []
-    preprocess(settings, f"{output}-2", workers=2)
+    preprocess(settings, f"{output}-2", Execution(workers=2))
     assert calls == [2]  # and no second attempt
     assert content(output) == content(f"{output}-2")
     assert len([name for name in content(output) if "tfrecord" in name]) == 3
@@ -183,7 +186,7 @@ def test_workers_that_get_nothing_to_do_end():
 def test_empty_pictures_that_are_not_wanted_are_accounted_for_but_no_bad_input(voc_tree, output):
     root = voc_tree(GOOD | {"negative": [], "other": []})
     settings = settings_of(FolderSource("train", str(root), "train"), drop_empty=True)
-    total = preprocess(settings, output, max_rejected=0.0)["total"]
+    total = preprocess(settings, output, Execution(max_rejected=0.0))["total"]
     assert (total["read"], total["written"], total["rejected"], total["negatives"]) == (11, 9, 2, 0)
     assert total["rejected_by_fault"] == {"dropped_empty": 2}
     assert content(output)["rejected.jsonl"].count(b"dropped_empty") == 2
@@ -208,7 +211,7 @@ def test_a_flat_folder_without_image_set_becomes_a_dataset(tmp_path, output, jpe
     assert (report["total"]["written"], report["total"]["rejected_by_fault"]) == (3, {"missing_picture": 1})
     examples = tfds.as_numpy(tfds.builder_from_directory(output).as_dataset(split="train"))
     assert {one["image/id"] for one in examples} == {b"flat/p0", b"flat/p1", b"flat/p2"}
-    assert read_identity(output).fields["sources"] == ["train=flat:*"]
+    assert EncodedDataset.open(output).identity.fields["sources"] == ["train=flat:*"]
 
 
 def test_a_complete_dataset_is_left_alone(settings, output, encoded):
@@ -297,7 +300,7 @@ def test_workers_that_die_fail_the_job(settings, output, monkeypatch, tmp_path, 
     monkeypatch.setattr(local_workers.sys, "executable", str(tmp_path / "dies"))
     monkeypatch.setattr(local_workers.subprocess, "Popen", start)
     with pytest.raises(JobError, match="3 of 3 shards"):
-        preprocess(settings, output, workers=2)
+        preprocess(settings, output, Execution(workers=2))
     assert_looks_unfinished(output)
 
 
@@ -311,7 +314,7 @@ def tick(count):
     if len(seen) == 5:  # in the middle of the second shard
         os.kill(os.getpid(), signal.SIGKILL)
 beam_pipeline.encode_shard = lambda *args, **kwargs: encode(*args, **{**kwargs, "tick": tick})
-preprocess(pickle.loads(bytes.fromhex(sys.argv[1])), sys.argv[2], workers=1)
+preprocess(pickle.loads(bytes.fromhex(sys.argv[1])), sys.argv[2], Execution(workers=1))
 """
 
 
@@ -357,4 +360,6 @@ def test_a_moved_tree_gives_the_same_records(tree, settings, output, tmp_path):
     preprocess(settings_of(FolderSource("train", str(moved), "train")), f"{output}-moved")
     first, second = content(output), content(f"{output}-moved")
     assert {name for name in first if first[name] != second[name]} <= {"COMPLETED"}
-    assert read_identity(output).fingerprint == read_identity(f"{output}-moved").fingerprint
+    assert (
+        EncodedDataset.open(output).identity.fingerprint == EncodedDataset.open(f"{output}-moved").identity.fingerprint
+    )

@@ -17,9 +17,13 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from ssd300.datasets.classes import ClassList
+from ssd300.datasets.encoded_dataset import (
+    EncodedDataset,
+    IncompleteDatasetError,
+)
 from ssd300.datasets.sources.parse import parse_source
-from ssd300.preprocessing.identity import IncompleteDatasetError, read_identity
 from ssd300.preprocessing.job import preprocess
+from ssd300.preprocessing.runners.execution import Execution
 from ssd300.preprocessing.settings import PreprocessSettings
 
 PICTURES = 60
@@ -50,7 +54,7 @@ def of_group(group: int) -> list[int]:
 
 
 def assert_whole(folder: Path) -> None:
-    assert read_identity(str(folder)).classes.names == ("ant", "bee")
+    assert EncodedDataset.open(str(folder)).identity.classes.names == ("ant", "bee")
     builder = tfds.builder_from_directory(str(folder))
     assert builder.info.splits["train"].num_examples == PICTURES
     files = sorted(map(str, folder.glob("ssd300-train.tfrecord-*-of-00020")))
@@ -63,7 +67,7 @@ def assert_unfinished_or_whole(folder: Path) -> str:
         assert_whole(folder)
         return "whole"
     with pytest.raises(IncompleteDatasetError):
-        read_identity(str(folder))
+        EncodedDataset.open(str(folder))
     # TFDS knows nothing of COMPLETED; its own metadata is written just before that, when all the rest stands.
     try:
         builder = tfds.builder_from_directory(str(folder))
@@ -96,7 +100,7 @@ def never_killed(tree) -> dict[str, bytes]:
     output = tree.parent / "whole"
     source = parse_source(f"train={tree}:train")
     settings = PreprocessSettings((source,), ClassList(("ant", "bee")), shard_size=SHARD_SIZE)
-    preprocess(settings, str(output), workers=1)
+    preprocess(settings, str(output), Execution(workers=1))
     assert_whole(output)
     return content(output)
 

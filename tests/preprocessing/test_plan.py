@@ -115,9 +115,9 @@ def test_a_picture_in_two_splits_is_in_both_and_counted_for_each(tmp_path):
 
 def test_shards_and_settings_of_a_plan_go_through_text(tmp_path):
     source = image_set(tmp_path, "train", [*IDS, "caf\u00e9", "a\u2028b", IDS[0]])
-    plan = plan_of(source, preset="article", convention="inclusive", verify="header", seed=5, shard_size=30)
+    plan = plan_of(source, preset="article", coordinates="inclusive", verify="header", seed=5, shard_size=30)
     shards = tuple(Shard.from_json(shard.to_json().encode()) for shard in plan.shards)
-    again = Plan(PreprocessSettings.from_json(plan.settings.to_json()), shards, plan.findings)
+    again = Plan(plan.settings, shards, plan.findings)
     assert again == plan
     assert [shard.to_json() for shard in again.shards] == [shard.to_json() for shard in plan.shards]
     assert again.digest() == plan.digest()

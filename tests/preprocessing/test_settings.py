@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -10,16 +11,16 @@ from ssd300.datasets.classes import VOC, ClassList
 from ssd300.datasets.sources.folder import FolderSource
 from ssd300.datasets.sources.tfds import TfdsSource
 from ssd300.model.spec import ARTICLE, PAPER
-from ssd300.preprocessing.augmentation.settings import PAPER as AUGMENTATION
+from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION as AUGMENTATION
 from ssd300.preprocessing.settings import PreprocessSettings
 
 GOOD = PreprocessSettings(sources=(FolderSource("train", "VOC2007", "trainval"),), classes=VOC)
 
 
 def test_the_defaults():
-    assert (GOOD.preset, GOOD.convention, GOOD.verify, GOOD.seed) == ("paper", "caffe", "decode", 0)
+    assert (GOOD.preset, GOOD.coordinates, GOOD.verify, GOOD.seed) == ("paper", "caffe", "decode", 0)
     assert (GOOD.min_size, GOOD.drop_empty, GOOD.shard_size) == (0.0, False, 512)
-    assert (GOOD.copies, GOOD.copied_splits, GOOD.augment) == (0, ("train",), ())
+    assert (GOOD.copies, GOOD.copies_of, GOOD.copy_augmentation) == (0, ("train",), AUGMENTATION)
     assert GOOD.spec is PAPER
     assert dataclasses.replace(GOOD, preset="article").spec is ARTICLE
 
@@ -28,9 +29,9 @@ def test_the_defaults():
     ("change", "message"),
     [
         ({"sources": ()}, "at least one source"),
-        ({"preset": "papre"}, r"paper, article; got 'papre'"),
-        ({"convention": "zero"}, r"caffe, inclusive; got 'zero'"),
-        ({"verify": "none"}, r"'decode' or 'header', got 'none'"),
+        ({"preset": "papre"}, r"one of paper, article, got 'papre'"),
+        ({"coordinates": "zero"}, r"one of caffe, inclusive, got 'zero'"),
+        ({"verify": "none"}, r"one of decode, header, got 'none'"),
         ({"shard_size": 0}, "got 0"),
         ({"shard_size": -3}, "got -3"),
         ({"shard_size": 100_001}, "got 100001"),
@@ -40,17 +41,17 @@ def test_the_defaults():
         ({"min_size": math.inf}, "min_size .* got inf"),
         ({"copies": -1}, "copies .* got -1"),
         ({"copies": 1001}, "copies .* got 1001"),
-        ({"copies": 1, "copied_splits": ("test",)}, "copies are wanted of split test, there are: train"),
-        ({"copies": 1, "copied_splits": ("train", "val", "dev")}, "split dev, val, there are: train"),
-        ({"copies": 1, "copied_splits": ()}, "split none, there are: train"),
-        ({"copied_splits": ("test",)}, "no number of copies"),
-        ({"augment": ("expand=off",)}, "no number of copies"),
-        ({"augment": ("hue=3",)}, "expanded and cropped, nothing else .*hue=3"),
-        ({"augment": ("flip-probability=0",)}, "nothing else .*flip-probability"),
-        ({"augment": ("photometric_probability=1",)}, "nothing else .*photometric_probability"),
-        ({"augment": ("expanse=2",)}, "NAME=VALUE .* got 'expanse=2'"),
-        ({"augment": ("expand=0.5",)}, r"expand must be in \[1, 100\], got 0.5"),
-        ({"copies": 1, "augment": ("expand",)}, "NAME=VALUE .* got 'expand'"),
+        ({"copies": 1, "copies_of": ("test",)}, "copies are wanted of split test, there are: train"),
+        ({"copies": 1, "copies_of": ("train", "val", "dev")}, "split dev, val, there are: train"),
+        ({"copies": 1, "copies_of": ()}, "split none, there are: train"),
+        ({"copies_of": ("test",)}, "no number of copies"),
+        ({"copy_augmentation": replace(AUGMENTATION, expand=None)}, "no number of copies"),
+        ({"copy_augmentation": replace(AUGMENTATION, hue=3.0)}, "expanded and cropped, nothing else .*hue=3.0"),
+        ({"copy_augmentation": replace(AUGMENTATION, flip_probability=0)}, "nothing else .*flip_probability=0"),
+        ({"copy_augmentation": "paper"}, "copy_augmentation must be of type Augmentation, got 'paper'"),
+        ({"copies": 1.5}, "copies must be a whole number, got 1.5"),
+        ({"drop_empty": "yes"}, "drop_empty must be true or false, got 'yes'"),
+        ({"classes": ("cat",)}, "classes must be of type ClassList"),
     ],
 )
 def test_settings_that_cannot_be_used_say_what_was_expected_and_got(change, message):
@@ -69,22 +70,16 @@ def test_a_split_that_has_the_name_of_a_copy_is_refused():
 
 
 def test_a_split_that_no_copy_is_called_after_is_not():
-    assert dataclasses.replace(GOOD, sources=(TRAIN, COPY1), copies=0).copies_of("train") == 0
-    assert dataclasses.replace(GOOD, sources=(TRAIN, COPY2), copies=1).copies_of("train") == 1
-    settings = dataclasses.replace(GOOD, sources=(TRAIN, COPY1), copies=1, copied_splits=("train_copy1",))
-    assert (settings.copies_of("train"), settings.copies_of("train_copy1")) == (0, 1)
+    assert dataclasses.replace(GOOD, sources=(TRAIN, COPY1), copies=0).number_of_copies("train") == 0
+    assert dataclasses.replace(GOOD, sources=(TRAIN, COPY2), copies=1).number_of_copies("train") == 1
+    settings = dataclasses.replace(GOOD, sources=(TRAIN, COPY1), copies=1, copies_of=("train_copy1",))
+    assert (settings.number_of_copies("train"), settings.number_of_copies("train_copy1")) == (0, 1)
 
 
 def test_copies_are_of_the_splits_that_are_named():
-    assert dataclasses.replace(GOOD, copies=3).copies_of("train") == 3
-    assert dataclasses.replace(GOOD, copies=3).copies_of("test") == 0
-    assert dataclasses.replace(GOOD, copies=1000).copies_of("train") == 1000
-
-
-@pytest.mark.parametrize("text", ["expand=off", "crop=off", "expand=2", "crop=.5,.9", "crop-tries=3"])
-def test_expansion_and_crop_of_the_copies_can_be_changed(text):
-    settings = dataclasses.replace(GOOD, copies=1, augment=(text,))
-    assert settings.copy_augmentation == AUGMENTATION.changed([text]) != AUGMENTATION
+    assert dataclasses.replace(GOOD, copies=3).number_of_copies("train") == 3
+    assert dataclasses.replace(GOOD, copies=3).number_of_copies("test") == 0
+    assert dataclasses.replace(GOOD, copies=1000).number_of_copies("train") == 1000
 
 
 @pytest.mark.parametrize("shard_size", [1, 100_000])
@@ -107,24 +102,33 @@ OTHER = PreprocessSettings(
     ),
     classes=ClassList(("Traffic Light", "\u732b")),
     preset="article",
-    convention="inclusive",
+    coordinates="inclusive",
     verify="header",
     min_size=7.5,
     drop_empty=True,
     seed=5,
     shard_size=30,
     copies=2,
-    copied_splits=("test", "train"),
-    augment=("expand=off", "crop=.5,.9"),
+    copies_of=("test", "train"),
+    copy_augmentation=replace(AUGMENTATION, expand=None, crop=(0.5, 0.9)),
 )
 
 
-@pytest.mark.parametrize("settings", [GOOD, OTHER], ids=["defaults", "others"])
-def test_settings_go_through_text(settings):
-    again = PreprocessSettings.from_json(settings.to_json())
-    assert again == settings
-    assert again.to_json() == settings.to_json()
+def test_the_text_of_the_default_settings_is_the_one_that_digests_of_plans_began_with():
+    assert GOOD.to_json() == (
+        '{"augment": [], "classes": ' + json.dumps(list(VOC.names)) + ', "convention": "caffe", '
+        '"copied_splits": ["train"], "copies": 0, "drop_empty": false, "min_size": 0.0, "preset": "paper", "seed": 0, '
+        '"shard_size": 512, "sources": [{"image_set": "trainval", "root": "VOC2007", "split": "train"}], '
+        '"verify": "decode"}'
+    )
 
 
-def test_the_text_holds_every_field():
-    assert json.loads(OTHER.to_json()).keys() == {field.name for field in dataclasses.fields(PreprocessSettings)}
+def test_every_setting_changes_the_text():
+    texts = {GOOD.to_json()}
+    texts |= {
+        dataclasses.replace(GOOD, copies=1, copies_of=("train",), **{name: getattr(OTHER, name)}).to_json()
+        for name in ("classes", "preset", "coordinates", "verify", "min_size", "drop_empty", "seed", "shard_size")
+    }
+    texts |= {OTHER.to_json(), dataclasses.replace(OTHER, copy_augmentation=AUGMENTATION).to_json()}
+    texts |= {dataclasses.replace(OTHER, copies_of=("test",)).to_json(), dataclasses.replace(OTHER, copies=3).to_json()}
+    assert len(texts) == 13

@@ -1,78 +1,81 @@
-"""The settings of a run: which augmentation they name, and what of it they refuse."""
+"""The settings of a run validate themselves and go through JSON."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
-from ssd300.preprocessing.augmentation.settings import LIGHT, NONE, PAPER
-from ssd300.training.settings import TrainSettings, named_augmentation
+from ssd300.datasets.errors import InputError
+from ssd300.preprocessing.augmentation.settings import LIGHT_AUGMENTATION, PAPER_AUGMENTATION
+from ssd300.preprocessing.support.options import from_plain
+from ssd300.training.settings import EvaluateSettings, InspectSettings, PredictSettings, TrainSettings
 
 
-@pytest.mark.parametrize(
-    ("name", "augmentation", "copies"),
-    [("paper", PAPER, False), ("light", LIGHT, False), ("none", NONE, False), ("copies", LIGHT, True)],
-)
-def test_a_name_gives_the_steps_and_whether_they_are_for_copies(name, augmentation, copies):
-    assert named_augmentation(name) == (augmentation, copies)
-
-
-def test_changes_come_on_top_of_the_preset():
-    augmentation, copies = named_augmentation("paper", ("expand=off", "hue=18", "crop=.5,.7"))
-    assert (augmentation.expand, augmentation.hue, augmentation.crop) == (None, 18.0, (0.5, 0.7))
-    assert augmentation.contrast == PAPER.contrast
-    assert not copies
-
-
-def test_the_colours_of_copies_can_be_changed():
-    augmentation, copies = named_augmentation("copies", ["brightness=off", "flip-probability=0"])
-    assert (augmentation.brightness, augmentation.flip_probability, copies) == (None, 0.0, True)
-
-
-@pytest.mark.parametrize("change", ["expand=2", "crop=.5"])
-def test_copies_are_not_expanded_or_cropped_again(change):
-    with pytest.raises(ValueError, match=f"expanded and cropped already, got {change}"):
-        named_augmentation("copies", [change])
-    assert named_augmentation("light", [change])[0].has_geometry  # but other pictures may be
-
-
-def test_an_unknown_name_is_refused_with_those_there_are():
-    with pytest.raises(ValueError, match=r"augmentation must be one of paper, light, none.*'strong'"):
-        named_augmentation("strong")
-
-
-def test_the_paper_s_chain_is_the_default_of_a_run():
+def test_the_defaults_are_the_papers_solver():
     settings = TrainSettings("d")
-    assert named_augmentation(settings.augmentation, settings.augment) == (PAPER, False)
+    assert (settings.steps, settings.batch_size, settings.optimizer) == (120_000, 32, "sgd")
+    assert (settings.learning_rate, settings.schedule, settings.weight_decay) == (1e-3, "step", 5e-4)
+    assert (settings.augmentation, settings.copies) == (PAPER_AUGMENTATION, False)
+
+
+@pytest.mark.parametrize("change", [{"expand": 2.0}, {"crop": (0.5,)}])
+def test_copies_are_not_expanded_or_cropped_again(change):
+    augmentation = replace(LIGHT_AUGMENTATION, **change)
+    with pytest.raises(InputError, match="expanded and cropped already"):
+        TrainSettings("d", augmentation=augmentation, copies=True)
+    assert TrainSettings("d", augmentation=augmentation).augmentation.has_geometry  # but other images may be
 
 
 @pytest.mark.parametrize(
-    ("augmentation", "augment", "message"),
+    ("change", "message"),
     [
-        ("strong", (), "augmentation must be one of paper, light, none, copies; got 'strong'"),
-        ("", (), "augmentation must be one of"),
-        ("copies", ("expand=2",), "expanded and cropped already"),
-        ("paper", ("hues=18",), "expected NAME=VALUE .*'hues=18'"),
-        ("paper", ("hue",), "expected NAME=VALUE .*'hue'"),
-        ("paper", ("hue=much",), "hue must be a number, or off; got 'much'"),
-        ("paper", ("hue=-1",), r"hue must be in \[0, 180\]"),
-        ("light", ("flip_probability=2",), r"flip_probability must be in \[0, 1\]"),
-        ("none", ("contrast=1.5,.5",), "contrast must be two positive numbers"),
+        ({"augmentation": "paper"}, "augmentation must be of type Augmentation, got 'paper'"),
+        ({"optimizer": "lamb"}, "optimizer must be one of sgd, adam, got 'lamb'"),
+        ({"preset": "papre"}, "preset must be one of paper, article, or None, got 'papre'"),
+        ({"steps": 2.5}, "steps must be a whole number, got 2.5"),
+        ({"steps": True}, "steps must be a whole number, got True"),
+        ({"width": 0}, "width must be above 0, got 0"),
+        ({"learning_rate": "much"}, "learning_rate must be a number, got 'much'"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
     ],
 )
-def test_a_run_refuses_an_augmentation_that_cannot_be(augmentation, augment, message):
-    with pytest.raises(ValueError, match=message):
-        TrainSettings("d", augmentation=augmentation, augment=augment)
+def test_settings_say_what_was_expected_and_got(change, message):
+    with pytest.raises(InputError, match=message):
+        TrainSettings("d", **change)
 
 
-def test_one_text_in_place_of_several_is_refused():
-    with pytest.raises(ValueError, match="expected NAME=VALUE"):
-        TrainSettings("d", augment="hue=18")
+@pytest.mark.parametrize(
+    ("settings", "change", "message"),
+    [
+        (EvaluateSettings, {"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        (PredictSettings, {"threshold": 1.5}, "threshold must be at least 0 and at most 1, got 1.5"),
+        (InspectSettings, {"images": 0}, "images must be at least 1, got 0"),
+        (InspectSettings, {"seconds": -1}, "seconds must be at least 0, got -1"),
+    ],
+)
+def test_the_other_commands_settings_do_too(settings, change, message):
+    with pytest.raises(InputError, match=message):
+        settings(**change)
 
 
 def test_settings_are_the_same_after_json():
-    settings = TrainSettings("d", augmentation="light", augment=("hue=18", "contrast=.8,1.2"))
-    again = TrainSettings(**json.loads(json.dumps(asdict(settings))))
+    settings = TrainSettings("d", augmentation=replace(LIGHT_AUGMENTATION, hue=18.0, contrast=(0.8, 1.2)), copies=True)
+    again = from_plain(TrainSettings, json.loads(json.dumps(asdict(settings))), where="config.json")
     assert again == settings
     assert hash(again) == hash(settings)
-    assert again.augment == ("hue=18", "contrast=.8,1.2")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([], "run.json: expected the fields of TrainSettings"),
+        ({"split": "train"}, "run.json: .*missing .*dataset"),
+        ({"dataset": "d", "stepps": 3}, "run.json: unknown settings: stepps; there are: dataset, "),
+        ({"dataset": "d", "steps": "3"}, "run.json: steps must be a whole number, got '3'"),
+        ({"dataset": "d", "augmentation": {"hue": 200}}, "run.json: .*hue must be at least 0 and at most 180, got 200"),
+        ({"dataset": "d", "augmentation": "paper"}, "run.json: augmentation must be of type Augmentation"),
+    ],
+)
+def test_a_file_that_describes_no_settings_is_named(content, message):
+    with pytest.raises(InputError, match=message):
+        from_plain(TrainSettings, content, where="run.json")

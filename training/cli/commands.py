@@ -43,10 +43,10 @@ class Command:
     passes_arguments_on: bool = False
 
 
-_CHANGES = {"metavar": "NAME=VALUE", "flag": "augment"}
+_CHANGES: dict[str, Any] = {"metavar": "NAME=VALUE", "flag": "augment"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _AugmentationOptions:
     augmentation: Literal["paper", "light", "none", "copies"] = option(
         "paper",
@@ -66,7 +66,7 @@ def _augmentation(given: Given, start: Augmentation, copies: bool = False) -> Gi
     return {"augmentation": replace(start, **parse_changes(Augmentation, given.get("changes", ()))), "copies": copies}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _DemoOptions:
     output: str = option("runs/demo", "folder of the demo, made anew", metavar="FOLDER")
     seed: int = option(0, "seed of the drawn images and of the training")
@@ -81,7 +81,7 @@ def _demo(given: Given) -> None:
     print(run_demo(Path(options.output), seed=options.seed))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _PreprocessOptions:
     output: str | None = option(
         None, "folder of the encoded dataset; with --check, of the report if one is wanted", metavar="FOLDER"
@@ -89,14 +89,14 @@ class _PreprocessOptions:
     check: bool = option(False, "read, check and report everything, write no records")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _ClassesOption:
     classes: str = option(
         "voc", "voc, auto (all that occur in the annotations), or a file with one name per line", group="encoding"
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _CopiesOption:
     changes: tuple[str, ...] = option(
         (),
@@ -134,7 +134,10 @@ def _run_job(options: _PreprocessOptions, given: Given, ready_workers: "LocalWor
     settings = build(PreprocessSettings, given, classes=classes, copy_augmentation=augmentation)
     execution = build(Execution, given, ready_workers=ready_workers)
     try:
-        report = (check if options.check else preprocess)(settings, options.output, execution)
+        if options.check:
+            report = check(settings, options.output, execution)
+        else:
+            report = preprocess(settings, options.output or "", execution)
     except TooManyRejectsError as error:
         print(summary(error.report))
         raise
@@ -147,7 +150,7 @@ def _run_job(options: _PreprocessOptions, given: Given, ready_workers: "LocalWor
         print("\n--output FOLDER would hold report.html, and list each rejected image in rejected.jsonl")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _InspectOptions:
     dataset: str = option(help="folder of an encoded dataset", positional=True)
     output: str = option("inspection.jpg", "the contact sheet, a .jpg or .png file", metavar="FILE")
@@ -173,7 +176,7 @@ def _inspect(given: Given) -> None:
         print(f"\n{rates_table(stage_rates(dataset, settings))}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _TrainOptions:
     dataset: str | None = option(
         None, "folder of an encoded dataset; not needed with --resume or --config", positional=True
@@ -220,7 +223,7 @@ def _differences(stored: TrainSettings, wanted: TrainSettings) -> Given:
     }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _EvaluateOptions:
     run: str = option(help="folder of a run", positional=True)
     dataset: str | None = option(None, "folder of an encoded dataset (default: the run's)", positional=True)
@@ -241,7 +244,7 @@ def _evaluate(given: Given) -> None:
     print(f"\nwrote {output}/metrics.json and precision_recall.png")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _PredictOptions:
     run: str = option(help="folder of a run", positional=True)
     images: tuple[str, ...] = option(help="images, folders, or globs in quotes", positional=True)

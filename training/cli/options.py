@@ -30,10 +30,10 @@ def add_options(parser: argparse.ArgumentParser, parts: Iterable[type]) -> None:
             _add(headings.get(heading, parser), one)
 
 
-def build(cls: type[T], given: Mapping[str, Any], **more: Any) -> T:
+def build(cls: Callable[..., T], given: Mapping[str, Any], **more: Any) -> T:
     """The dataclass with those of its fields that were given."""
     own = {one.name: given[one.name] for one in fields(cls) if one.name in given}  # type: ignore[arg-type]
-    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in own.items()} | more)  # type: ignore[arg-type]
+    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in own.items()} | more)
 
 
 def _add(parser: Any, one: Field) -> None:
@@ -49,7 +49,8 @@ def _add(parser: Any, one: Field) -> None:
     name = "--" + about.get("flag", one.name).replace("_", "-")
     if kind is bool:
         del settings["metavar"]
-        parser.add_argument(name, action=argparse.BooleanOptionalAction, **settings)
+        action = argparse.BooleanOptionalAction if about.get("negatable") else "store_true"
+        parser.add_argument(name, action=action, **settings)
     elif get_origin(kind) is Literal:
         parser.add_argument(name, choices=get_args(kind), **settings)
     else:
@@ -57,7 +58,7 @@ def _add(parser: Any, one: Field) -> None:
             "type": _converter(about["parse"]) if "parse" in about else kind,
             "action": "append" if several else "store",
         }
-        settings["metavar"] = settings["metavar"] or {int: "N", float: "X"}.get(kind, "TEXT")
+        settings["metavar"] = settings["metavar"] or {int: "N", float: "X"}.get(kind, one.name.split("_")[-1].upper())
         parser.add_argument(name, **settings)
 
 

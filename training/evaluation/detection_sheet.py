@@ -29,7 +29,7 @@ def write_detection_sheet(
 
 
 def _with_ground_truth(picture: EvaluatedPicture, classes: ClassList) -> Image.Image:
-    names = [classes.names[label - 1] for label in picture.true_labels]
+    names = [classes.name(label) for label in picture.true_labels]
     captions = [f"{name} (difficult)" if d else name for name, d in zip(names, picture.difficult, strict=True)]
     colors = [DIFFICULT if d else GROUND_TRUTH for d in picture.difficult]
     return draw_boxes(Image.open(io.BytesIO(picture.jpeg)), picture.true_boxes, captions=captions, colors=colors)
@@ -38,6 +38,6 @@ def _with_ground_truth(picture: EvaluatedPicture, classes: ClassList) -> Image.I
 def _with_detections(picture: EvaluatedPicture, classes: ClassList, threshold: float) -> Image.Image:
     chosen = picture.scores >= threshold
     labels, scores = picture.labels[chosen], picture.scores[chosen]
-    captions = [f"{classes.names[label - 1]} {score:.2f}" for label, score in zip(labels, scores, strict=True)]
+    captions = [f"{classes.name(label)} {score:.2f}" for label, score in zip(labels, scores, strict=True)]
     colors = [class_color(int(label)) for label in labels]
     return draw_boxes(Image.open(io.BytesIO(picture.jpeg)), picture.boxes[chosen], captions=captions, colors=colors)

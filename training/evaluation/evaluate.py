@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ssd300.datasets.encoded_dataset import EncodedDataset
+from ssd300.datasets.errors import InputError
 from ssd300.model.detection import make_detector
 from ssd300.model.ssd300 import SSD300
-from ssd300.preprocessing.identity import read_identity
 from ssd300.preprocessing.support.progress import bar
 from ssd300.training.evaluation.average_precision import (
     DEFINITIONS,
@@ -23,7 +24,9 @@ from ssd300.training.evaluation.average_precision import (
 from ssd300.training.evaluation.plots import plot_precision_recall
 from ssd300.training.reading.reader import evaluation_batches
 from ssd300.training.run_directory import RunDirectory
-from ssd300.training.split_files import split_sizes
+from ssd300.training.settings import EvaluateSettings
+
+_DEFAULTS = EvaluateSettings()
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,10 @@ class EvaluatedPicture:
     labels: np.ndarray
 
 
-def detections_on(model: SSD300, dataset: str, split: str, *, batch_size: int = 16) -> Iterator[EvaluatedPicture]:
+def detections_on(model: SSD300, dataset: EncodedDataset, settings: EvaluateSettings) -> Iterator[EvaluatedPicture]:
     """All pictures of a split, in the dataset's order, with the model's detections."""
     detector = make_detector(model)
-    for batch in evaluation_batches(dataset, split, batch_size=batch_size):
+    for batch in evaluation_batches(dataset, settings.split, batch_size=settings.batch_size):
         found = detector(batch["pixels"])
         boxes, scores, labels, counts = (array.numpy() for array in found)
         for i, count in enumerate(counts):
@@ -59,27 +62,28 @@ def detections_on(model: SSD300, dataset: str, split: str, *, batch_size: int = 
             )
 
 
-def evaluate(run: RunDirectory, dataset: str, split: str, output: Path, *, batch_size: int = 16) -> dict[str, Any]:
+def evaluate(
+    run: RunDirectory, dataset: EncodedDataset, output: Path, settings: EvaluateSettings = _DEFAULTS
+) -> dict[str, Any]:
     """Evaluates the newest checkpoint of `run`; writes ``metrics.json`` and ``precision_recall.png`` into `output`.
 
     Returns:
         What ``metrics.json`` holds.
 
     Raises:
-        ValueError: the run, the dataset or the split cannot be used together.
+        InputError: the run, the dataset or the split cannot be used together.
     """
     model, config, step = run.load_model()
-    identity = read_identity(dataset)
+    identity = dataset.identity
     if identity.classes != config.classes:
-        raise ValueError(
+        raise InputError(
             f"the run's classes are {', '.join(config.classes.names)}; "
             f"the dataset's are {', '.join(identity.classes.names)}"
         )
-    sizes = split_sizes(dataset)
     evaluator = DetectionEvaluator(model.num_classes)
     start = time.perf_counter()
-    pictures = detections_on(model, dataset, split, batch_size=batch_size)
-    progress = bar("evaluating", sizes.get(split))
+    pictures = detections_on(model, dataset, settings)
+    progress = bar("evaluating", dataset.splits.get(settings.split))
     for picture in pictures:
         progress.update()
         evaluator.add(
@@ -95,8 +99,8 @@ def evaluate(run: RunDirectory, dataset: str, split: str, output: Path, *, batch
     results = evaluator.results()
     means = {name: mean_average_precision(results, definition=name) for name in DEFINITIONS}
     metrics = {
-        "split": split,
-        "pictures": sizes[split],
+        "split": settings.split,
+        "pictures": dataset.splits[settings.split],
         "step": step,
         "dataset": identity.fingerprint,
         "iou_threshold": 0.5,
@@ -128,7 +132,7 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def table(metrics: dict[str, Any]) -> str:
+def metrics_table(metrics: dict[str, Any]) -> str:
     """The metrics as text, a line a class."""
     lines = [f"{'class':<16}{'AP 2007':>9}{'AP 2010':>9}{'objects':>9}{'detections':>12}"]
     for name, row in metrics["classes"].items():

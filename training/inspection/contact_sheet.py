@@ -9,57 +9,38 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from ssd300.datasets.classes import ClassList
+from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.datasets.record import Record, parse_record
 from ssd300.model import box_coder
 from ssd300.model import boxes as box_ops
 from ssd300.model.default_boxes import default_boxes
 from ssd300.model.spec import Spec, spec_named
 from ssd300.preprocessing.augmentation.batch import augment_batch
-from ssd300.preprocessing.augmentation.settings import Augmentation
-from ssd300.preprocessing.identity import read_identity
 from ssd300.preprocessing.support.drawing import contact_sheet, draw_objects
 from ssd300.training.reading.record_order import ordered_records
-from ssd300.training.split_files import split_files
+from ssd300.training.settings import InspectSettings
 
 _EPOCHS = 4  # augmented samples of each picture
 _CELL = (240, 240)
 
 
-def write_inspection_sheet(
-    dataset: str,
-    split: str,
-    path: Path,
-    *,
-    augmentation: Augmentation,
-    copies: bool = False,
-    pictures: int = 6,
-    seed: int = 0,
-) -> None:
-    """Writes a picture with a row for each of some records.
+def write_inspection_sheet(dataset: EncodedDataset, path: Path, settings: InspectSettings) -> None:
+    """Writes a contact sheet with a row for each of some records, as a JPEG or PNG by the name of `path`.
 
-    A row shows the record's picture with its objects and stored targets, its mirror image with the targets stored for
+    A row shows the record's image with its objects and stored targets, its mirror image with the targets stored for
     that, and what the reader makes of the record in several epochs. There the objects are decoded from the targets, so
-    that a box that sits well has come through the whole chain.
-
-    Args:
-        dataset: folder of an encoded dataset.
-        split: its split.
-        path: of the picture, JPEG or PNG by its name.
-        augmentation: the steps.
-        copies: whether the reader takes another variant of the picture, itself and its augmented copies, each epoch.
-        pictures: number of rows.
-        seed: of the choice of the records and of the augmentation.
+    that a box in the right place has come through the whole chain.
     """
-    identity = read_identity(dataset)
-    spec, classes = spec_named(identity.preset), identity.classes
-    files = split_files(dataset, split, copies=copies)
-    chosen = ordered_records(split_files(dataset, split), seed=seed).take(min(pictures, files.records))
+    spec, classes = spec_named(dataset.identity.preset), dataset.identity.classes
+    files = dataset.files(settings.split, copies=settings.copies)
+    originals = dataset.files(settings.split)
+    chosen = ordered_records(originals, seed=settings.seed).take(min(settings.images, files.records))
     rows = []
     for serialized, number in chosen:  # of epoch 0, where places are numbers
         record = parse_record(serialized.numpy())
         variants = files.read(int(number))
         shown = [variants[epoch % len(variants)] for epoch in range(_EPOCHS)]
-        augmented = _augmented(shown, int(number), spec, classes, augmentation, seed)
+        augmented = _augmented(shown, int(number), spec, classes, settings)
         rows.append([_stored(record, spec, classes), _mirrored(record, spec, classes), *augmented])
     titles = ["record", "mirrored, stored targets", *(f"reader, epoch {epoch}" for epoch in range(_EPOCHS))]
     contact_sheet(rows, titles=titles, cell=_CELL).save(path)
@@ -78,7 +59,7 @@ def _mirrored(record: Record, spec: Spec, classes: ClassList) -> Image.Image:
 
 
 def _augmented(
-    serialized: list[tf.Tensor], number: int, spec: Spec, classes: ClassList, augmentation: Augmentation, seed: int
+    serialized: list[tf.Tensor], number: int, spec: Spec, classes: ClassList, settings: InspectSettings
 ) -> Iterator[Image.Image]:
     epochs = tf.range(_EPOCHS, dtype=tf.int64)
     pixels, targets = augment_batch(
@@ -86,8 +67,8 @@ def _augmented(
         epochs,
         tf.fill([_EPOCHS], tf.constant(number, tf.int64)),
         spec=spec,
-        augmentation=augmentation,
-        seed=seed,
+        augmentation=settings.augmentation,
+        seed=settings.seed,
     )
     for image, labels, offsets in zip(pixels.numpy(), targets.labels.numpy(), targets.offsets.numpy(), strict=True):
         matched = np.flatnonzero(labels)
@@ -102,4 +83,4 @@ def _drawn(
     image: Image.Image, boxes: np.ndarray, labels: Iterable[int], matched: np.ndarray, classes: ClassList
 ) -> Image.Image:
     image.thumbnail((2 * _CELL[0], 2 * _CELL[1]))  # large pictures would hide the lines
-    return draw_objects(image, boxes, [classes.names[label - 1] for label in labels], matched=matched)
+    return draw_objects(image, boxes, [classes.name(label) for label in labels], matched=matched)

@@ -2,17 +2,18 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.model.spec import spec_named
 from ssd300.preprocessing.augmentation.batch import augment_batch
 from ssd300.preprocessing.augmentation.settings import Augmentation
-from ssd300.preprocessing.identity import read_identity
 from ssd300.training.reading.reader import training_batches
 from ssd300.training.reading.record_order import epoch_and_number, ordered_records
-from ssd300.training.split_files import split_files
+from ssd300.training.settings import InspectSettings
 
 
 class StageRate(NamedTuple):
@@ -22,29 +23,13 @@ class StageRate(NamedTuple):
     rate: float
 
 
-def stage_rates(
-    dataset: str,
-    split: str,
-    *,
-    augmentation: Augmentation,
-    copies: bool = False,
-    batch_size: int = 32,
-    seconds: float = 3.0,
-) -> list[StageRate]:
-    """Measures the reader alone on this machine.
-
-    Args:
-        dataset: folder of an encoded dataset.
-        split: its split.
-        augmentation: the steps.
-        copies: whether augmented copies are read.
-        batch_size: pictures a batch.
-        seconds: to measure each stage for, after a warm-up.
-    """
-    spec = spec_named(read_identity(dataset).preset)
-    files = split_files(dataset, split, copies=copies)
+def stage_rates(dataset: EncodedDataset, settings: InspectSettings) -> list[StageRate]:
+    """Measures the reader alone on this machine, each stage for `settings.seconds` after a warm-up."""
+    spec = spec_named(dataset.identity.preset)
+    files = dataset.files(settings.split, copies=settings.copies)
+    batch_size, augmentation = settings.batch_size, settings.augmentation
     records = ordered_records(files, seed=0).batch(batch_size)
-    plain = augmentation.changed(["photometric_probability=0", "flip_probability=0"])
+    plain = replace(augmentation, photometric_probability=0.0, flip_probability=0.0)
 
     def with_map(function: Callable[..., Any]) -> tf.data.Dataset:
         return records.map(function, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
@@ -63,10 +48,15 @@ def stage_rates(
         "pictures alone, decoded and resized": with_map(part(0, plain)),
         "pictures alone, with colours and mirroring": with_map(part(0, augmentation)),
         "all, as training reads it": training_batches(
-            dataset, split, spec=spec, batch_size=batch_size, augmentation=augmentation, copies=copies
+            dataset,
+            settings.split,
+            spec=spec,
+            batch_size=batch_size,
+            augmentation=augmentation,
+            copies=settings.copies,
         ),
     }
-    return [StageRate(name, _rate(batches, batch_size, seconds)) for name, batches in stages.items()]
+    return [StageRate(name, _rate(batches, batch_size, settings.seconds)) for name, batches in stages.items()]
 
 
 def _rate(batches: tf.data.Dataset, batch_size: int, seconds: float) -> float:
@@ -86,7 +76,7 @@ def _count(iterator: Any, seconds: float) -> int:
     return done
 
 
-def table(rates: list[StageRate]) -> str:
+def rates_table(rates: list[StageRate]) -> str:
     """The rates as lines of text."""
     lines = [f"{'stage':<44}{'pictures/s':>12}{'ms a picture':>14}"]
     lines += [f"{stage.name:<44}{stage.rate:>12,.0f}{1000 / stage.rate:>14.3f}" for stage in rates]

@@ -12,21 +12,25 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from ssd300.datasets.errors import InputError
 from ssd300.datasets.faults import RejectedError
 from ssd300.datasets.sources.folder import PICTURE_SUFFIXES
 from ssd300.model.detection import make_detector
-from ssd300.preprocessing.augmentation.render import decode
+from ssd300.preprocessing.augmentation.render import decode_resized
 from ssd300.preprocessing.checking.picture import Picture, check_picture
 from ssd300.preprocessing.support.drawing import class_color, draw_boxes
 from ssd300.preprocessing.support.progress import bar
 from ssd300.training.run_directory import RunDirectory
+from ssd300.training.settings import PredictSettings
+
+_DEFAULTS = PredictSettings()
 
 
-def find_pictures(patterns: Sequence[str]) -> list[Path]:
+def find_images(patterns: Sequence[str]) -> list[Path]:
     """The pictures that paths, folders and globs name, each once, in a stable order.
 
     Raises:
-        ValueError: a pattern names nothing.
+        InputError: a pattern names nothing.
     """
     found: dict[Path, None] = {}
     suffixes = {suffix.lower() for suffix in PICTURE_SUFFIXES}
@@ -39,13 +43,13 @@ def find_pictures(patterns: Sequence[str]) -> list[Path]:
         else:
             paths = [Path(name) for name in sorted(glob(pattern, recursive=True)) if Path(name).is_file()]  # noqa: PTH207
         if not paths:
-            raise ValueError(f"{pattern} names no picture: expected a file, a folder with pictures, or a glob")
+            raise InputError(f"{pattern} names no image: expected a file, a folder with images, or a glob")
         found.update(dict.fromkeys(paths))
     return list(found)
 
 
 def predict(
-    run: RunDirectory, pictures: Sequence[Path], output: Path, *, threshold: float = 0.5, batch_size: int = 8
+    run: RunDirectory, pictures: Sequence[Path], output: Path, settings: PredictSettings = _DEFAULTS
 ) -> dict[str, Any]:
     """Detects objects on `pictures` with the newest checkpoint of `run`.
 
@@ -55,10 +59,8 @@ def predict(
     out and named in the result.
 
     Returns:
-        ``pictures`` and ``detections``, the numbers of both, and ``unreadable``, messages by path.
+        ``images`` and ``detections``, the numbers of both, and ``unreadable``, messages by path.
     """
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold is a score and must be in [0, 1], got {threshold}")
     model, config, _ = run.load_model()
     detector = make_detector(model)
     output.mkdir(parents=True, exist_ok=True)
@@ -67,13 +69,13 @@ def predict(
     names = _output_names(pictures)
     readable = _readable(pictures, unreadable)
     progress = bar("predicting", len(pictures))
-    while batch := list(islice(readable, batch_size)):
-        pixels = tf.stack([decode(picture.jpeg) for _, picture in batch])
+    while batch := list(islice(readable, settings.batch_size)):
+        pixels = tf.stack([decode_resized(picture.jpeg) for _, picture in batch])
         boxes, scores, labels, _ = (array.numpy() for array in detector(pixels))
         for row, (number, picture) in enumerate(batch):
-            chosen = (scores[row] >= threshold) & (labels[row] > 0)
+            chosen = (scores[row] >= settings.threshold) & (labels[row] > 0)
             found = boxes[row][chosen], scores[row][chosen], labels[row][chosen]
-            classes = [config.classes.names[label - 1] for label in found[2]]
+            classes = [config.classes.name(label) for label in found[2]]
             for box, score, label, name in zip(*found, classes, strict=True):
                 detections.append(
                     {
@@ -93,7 +95,7 @@ def predict(
         progress.update(len(batch))
     progress.close()
     (output / "detections.json").write_text(json.dumps(detections, indent=1), encoding="utf-8")
-    return {"pictures": len(pictures) - len(unreadable), "detections": len(detections), "unreadable": unreadable}
+    return {"images": len(pictures) - len(unreadable), "detections": len(detections), "unreadable": unreadable}
 
 
 def _readable(pictures: Sequence[Path], unreadable: dict[str, str]) -> Iterator[tuple[int, Picture]]:

@@ -4,25 +4,26 @@ from typing import Any
 
 import tensorflow as tf
 
+from ssd300.datasets.encoded_dataset import EncodedDataset
+from ssd300.datasets.errors import InputError
 from ssd300.datasets.record import parse
 from ssd300.model.spec import Spec
 from ssd300.preprocessing.augmentation.batch import augment_batch
-from ssd300.preprocessing.augmentation.render import decode
-from ssd300.preprocessing.augmentation.settings import LIGHT, NONE, Augmentation
+from ssd300.preprocessing.augmentation.render import decode_resized
+from ssd300.preprocessing.augmentation.settings import LIGHT_AUGMENTATION, NO_AUGMENTATION, Augmentation
 from ssd300.training.reading.data_service import read_through
 from ssd300.training.reading.record_order import epoch_and_number, ordered_records
-from ssd300.training.split_files import split_files
 
 _RECORD_BATCHES = 4  # undecoded, read ahead: they bridge the gap between two blocks of files
 
 
 def training_batches(
-    dataset: str,
+    dataset: EncodedDataset,
     split: str,
     *,
     spec: Spec,
     batch_size: int,
-    augmentation: Augmentation = LIGHT,
+    augmentation: Augmentation = LIGHT_AUGMENTATION,
     copies: bool = False,
     seed: int = 0,
     first_step: int = 0,
@@ -40,7 +41,7 @@ def training_batches(
     whatever the machine's parallelism, and `first_step` gives those that an uninterrupted reader comes to.
 
     Args:
-        dataset: folder of an encoded dataset.
+        dataset: an encoded dataset.
         split: its split.
         spec: of the model; the dataset must have been encoded with it.
         batch_size: pictures a batch, always full; of all replicas together where there is an `input_context`.
@@ -54,16 +55,16 @@ def training_batches(
             record is still read once an epoch; the order is kept if there is one worker.
 
     Raises:
-        ValueError: the dataset, split or arguments cannot be used together.
+        InputError: the dataset, split or arguments cannot be used together.
     """
     if copies and augmentation.has_geometry:
-        raise ValueError("augmented copies have been expanded and cropped already; leave expand and crop out")
+        raise InputError("augmented copies have been expanded and cropped already; leave expand and crop out")
     pipelines, pipeline, batches_a_step = 1, 0, 1
     if input_context is not None:
         pipelines, pipeline = input_context.num_input_pipelines, input_context.input_pipeline_id
         batches_a_step = input_context.num_replicas_in_sync // pipelines
         batch_size = input_context.get_per_replica_batch_size(batch_size)
-    files = split_files(dataset, split, copies=copies)
+    files = dataset.files(split, copies=copies)
     records = ordered_records(
         files,
         seed=seed,
@@ -97,7 +98,7 @@ def _options(*, is_share: bool) -> tf.data.Options:
     return options
 
 
-def validation_batches(dataset: str, split: str, *, spec: Spec, batch_size: int) -> tf.data.Dataset:
+def validation_batches(dataset: EncodedDataset, split: str, *, spec: Spec, batch_size: int) -> tf.data.Dataset:
     """The same as `training_batches` once through a split, in its order, with nothing changed at random.
 
     The last batch may be smaller.
@@ -105,14 +106,14 @@ def validation_batches(dataset: str, split: str, *, spec: Spec, batch_size: int)
 
     def plain(serialized: tf.Tensor) -> tuple[tf.Tensor, dict]:
         numbers = tf.zeros([tf.shape(serialized)[0]], tf.int64)  # no random number is looked at
-        pixels, targets = augment_batch(serialized, numbers, numbers, spec=spec, augmentation=NONE, seed=0)
+        pixels, targets = augment_batch(serialized, numbers, numbers, spec=spec, augmentation=NO_AUGMENTATION, seed=0)
         return pixels, targets._asdict()
 
-    records = tf.data.TFRecordDataset(split_files(dataset, split).variants[0])
+    records = tf.data.TFRecordDataset(dataset.files(split).variants[0])
     return records.batch(batch_size).map(plain, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 
 
-def evaluation_batches(dataset: str, split: str, *, batch_size: int) -> tf.data.Dataset:
+def evaluation_batches(dataset: EncodedDataset, split: str, *, batch_size: int) -> tf.data.Dataset:
     """All pictures of a split once, in the dataset's order, as they are.
 
     Yields dictionaries of `ssd300.datasets.record.parse`'s entries without the targets, batched (ragged where the
@@ -122,7 +123,7 @@ def evaluation_batches(dataset: str, split: str, *, batch_size: int) -> tf.data.
     def example(serialized: tf.Tensor) -> dict[str, Any]:
         record = parse(serialized)
         kept = {name: record[name] for name in ("image", "filename", "id", "boxes", "labels", "difficult")}
-        return {**kept, "pixels": decode(record["image"])}
+        return {**kept, "pixels": decode_resized(record["image"])}
 
-    records = tf.data.TFRecordDataset(split_files(dataset, split).variants[0])
+    records = tf.data.TFRecordDataset(dataset.files(split).variants[0])
     return records.map(example, num_parallel_calls=tf.data.AUTOTUNE).ragged_batch(batch_size).prefetch(2)

@@ -10,8 +10,9 @@ import math
 
 import tensorflow as tf
 
+from ssd300.datasets.encoded_dataset import SplitFiles
+from ssd300.datasets.errors import InputError
 from ssd300.preprocessing.augmentation.random import stream
-from ssd300.training.split_files import SplitFiles
 
 _BLOCK_SHARDS = 8  # about so many files are open at once
 _BUFFER_RECORDS, _BUFFER_BYTES = 1024, 256_000_000  # that are shuffled together, whichever is less
@@ -36,13 +37,13 @@ def ordered_records(
         pipeline: which of them this is, from 0.
 
     Raises:
-        ValueError: there are too few records for so many readers.
+        InputError: there are too few records for so many readers.
     """
     total = files.records
     low, high = (total * number // pipelines for number in (pipeline, pipeline + 1))
     own = high - low
     if total < pipelines:
-        raise ValueError(f"{total} records cannot be shared by {pipelines} readers")
+        raise InputError(f"{total} records cannot be shared by {pipelines} readers")
     blocks = math.ceil(own / (_BLOCK_SHARDS * max(files.lengths)))
     epoch, position = divmod(first, own)
     # The last block that begins at or before the position.

@@ -13,6 +13,7 @@ from ssd300.datasets.sources.folder import FolderSource
 from ssd300.datasets.sources.parse import parse_source
 from ssd300.preprocessing.job import preprocess
 from ssd300.preprocessing.plan import make_plan
+from ssd300.preprocessing.runners.execution import Execution
 from ssd300.preprocessing.settings import PreprocessSettings
 
 CLASSES = ClassList(("ant", "bee"))
@@ -129,7 +130,9 @@ def test_a_picture_without_xml_and_an_xml_without_picture_are_rejected(folder):
 
 def test_a_job_over_a_flat_folder_accounts_for_every_picture(folder, tmp_path):
     source = parse_source(f"train={folder(ODD)}")
-    report = preprocess(PreprocessSettings((source,), CLASSES), str(tmp_path / "out"), workers=1, max_rejected=1.0)
+    report = preprocess(
+        PreprocessSettings((source,), CLASSES), str(tmp_path / "out"), Execution(workers=1, max_rejected=1.0)
+    )
     total = report["total"]
     assert (total["read"], total["written"], total["rejected"]) == (6, 3, 3)
     assert total["rejected_by_fault"] == {"missing_annotation": 2, "missing_picture": 1}

@@ -16,6 +16,7 @@ from ssd300.datasets.classes import VOC, ClassList
 from ssd300.datasets.sources.parse import parse_source, resolve_classes
 from ssd300.datasets.sources.tfds import TfdsSource
 from ssd300.preprocessing.job import preprocess
+from ssd300.preprocessing.runners.execution import Execution
 from ssd300.preprocessing.settings import PreprocessSettings
 
 CLASSES = ClassList(("ant", "bee"))
@@ -79,7 +80,7 @@ def mocked(examples: list[dict]):
 
 def encode(source, output: Path, classes: ClassList = VOC, **options) -> dict:
     settings = PreprocessSettings((source,), classes, **options)
-    return preprocess(settings, str(output), workers=1, max_rejected=1.0)
+    return preprocess(settings, str(output), Execution(workers=1, max_rejected=1.0))
 
 
 def test_examples_of_voc_2012_become_records(jpeg, tmp_path):
@@ -221,7 +222,7 @@ def test_auto_classes_of_an_encoded_dataset_are_its_classes(encoded):
 def test_overlapping_slices_are_pictures_in_two_splits_or_listed_twice(encoded, tmp_path):
     texts = (f"train=tfds:{encoded}:train[:10]", f"train=tfds:{encoded}:train[8:12]", f"val=tfds:{encoded}:train[9:14]")
     settings = PreprocessSettings(tuple(map(parse_source, texts)), CLASSES)
-    report = preprocess(settings, str(tmp_path / "B"), workers=1)
+    report = preprocess(settings, str(tmp_path / "B"), Execution(workers=1))
     assert report["splits"]["train"]["repaired"] == {"listed_twice": 2}
     assert report["splits"]["train"]["kept"]["in_two_splits"] == 3
     assert report["splits"]["val"]["kept"]["in_two_splits"] == 3

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.datasets.record import Record, parse_record
 from ssd300.model import box_coder
 from ssd300.model import boxes as box_ops
@@ -18,9 +19,8 @@ from ssd300.preprocessing.augmentation import photometric, windows
 from ssd300.preprocessing.augmentation import settings as presets
 from ssd300.preprocessing.augmentation.batch import augment_batch
 from ssd300.preprocessing.augmentation.random import stream, uniform
-from ssd300.preprocessing.augmentation.render import decode, render
+from ssd300.preprocessing.augmentation.render import decode_resized, render
 from ssd300.preprocessing.encoding.targets import encode_ground_truth, to_dense
-from ssd300.training.split_files import split_files
 
 NONE, LIGHT, CHAIN = presets.NONE, presets.LIGHT, presets.PAPER
 MEAN = (123, 117, 104)
@@ -76,7 +76,11 @@ def random_boxes(count, seed=0):
 @pytest.fixture(scope="module")
 def shapes(shapes_dataset):
     """Eight serialized records of drawn shapes."""
-    return list(tf.data.TFRecordDataset(split_files(shapes_dataset, "train").variants[0]).take(8).as_numpy_iterator())
+    return list(
+        tf.data.TFRecordDataset(EncodedDataset.open(shapes_dataset).files("train").variants[0])
+        .take(8)
+        .as_numpy_iterator()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +148,7 @@ def test_none_is_the_plain_picture_with_its_stored_targets(shapes, oddities):
     pixels, labels, offsets = run(records, NONE)
     for i, serialized in enumerate(records):
         record = parse_record(serialized)
-        np.testing.assert_array_equal(pixels[i], decode(record.image))
+        np.testing.assert_array_equal(pixels[i], decode_resized(record.image))
         assert_same((labels[i], offsets[i]), from_record(serialized, is_flipped=False))
         assert_same((labels[i], offsets[i]), encoded(record.boxes, record.labels))
 
@@ -294,9 +298,9 @@ def independent(serialized, augmentation, *, epoch, number, seed=0, spec=PAPER):
     owners = np.zeros(len(record.boxes), np.int32)
     drawn = windows.draw_windows(tf.constant(record.boxes), owners, draws[:, 1 + colors :], augmentation)
     placement = windows.place(drawn, [(record.height, record.width)])
-    visible = windows.look_through(placement.windows, tf.constant(record.boxes), owners)
+    visible = windows.project_objects(placement.windows, tf.constant(record.boxes), owners)
     boxes = box_ops.flip(visible.boxes) if is_flipped else visible.boxes
-    labels = np.array(record.labels, np.int32)[visible.numbers.numpy()]
+    labels = np.array(record.labels, np.int32)[visible.indices.numpy()]
 
     distortion = photometric.draw_distortions(draws[:, 1 : 1 + colors], augmentation)
     pixels = render(record.image, placement.source[0], placement.target[0])

@@ -16,16 +16,17 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import changed
 
 from ssd300.preprocessing.augmentation.random import stream, uniform
-from ssd300.preprocessing.augmentation.settings import PAPER
-from ssd300.preprocessing.augmentation.windows import draw_windows, look_through, number_of_draws, place
+from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION as PAPER
+from ssd300.preprocessing.augmentation.windows import draw_windows, number_of_draws, place, project_objects
 
 VARIANTS = {
     "the whole chain": PAPER,
-    "without expansion": PAPER.changed(["expand=off"]),
-    "without crop": PAPER.changed(["crop=off"]),
-    **{f"crops of IoU {least} alone": PAPER.changed(["expand=off", f"crop={least}"]) for least in PAPER.crop},
+    "without expansion": changed(PAPER, ["expand=off"]),
+    "without crop": changed(PAPER, ["crop=off"]),
+    **{f"crops of IoU {least} alone": changed(PAPER, ["expand=off", f"crop={least}"]) for least in PAPER.crop},
 }
 
 
@@ -145,7 +146,7 @@ def chain(augmentation):
     def run(boxes, owners, sizes, keys):
         drawn = draw_windows(boxes, owners, uniform(keys, number_of_draws(augmentation)), augmentation)
         placement = place(drawn, sizes)
-        return drawn, *look_through(placement.windows, boxes, owners)
+        return drawn, *project_objects(placement.windows, boxes, owners)
 
     return run
 
@@ -276,7 +277,7 @@ def test_real_pictures_are_cropped_as_by_caffe(real_data, name):
     ["crop-tries=5", "crop-scale=.35,1", "crop-aspect=.6,2", "expand-probability=.4", "expand=3", "crop=.3,.5,.7,.9"],
 )
 def test_the_comparison_notices_other_settings(synthetic, synthetic_by_caffe, change):
-    ours = by_ours(synthetic, PAPER.changed([change]))
+    ours = by_ours(synthetic, changed(PAPER, [change]))
     apart = deviations(synthetic, ours, synthetic_by_caffe)
     assert max(abs(number) for number in apart.values()) > 5, apart
 

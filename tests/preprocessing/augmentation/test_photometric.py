@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssd300.preprocessing.augmentation.photometric import NUMBER_OF_DRAWS, Distortion, distort, draw_distortions
-from ssd300.preprocessing.augmentation.settings import PAPER
+from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION as PAPER
 
 NEUTRAL = Distortion(0.0, 1.0, 1.0, 0.0, 1.0)
 # Grey, black and white; pure colours and their mixtures; two equal channels, as the largest and as the smallest.

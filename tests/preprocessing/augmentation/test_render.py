@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ssd300.preprocessing.augmentation.render import decode, on_mean, render, round_to_bytes
+from ssd300.preprocessing.augmentation.render import decode_resized, on_mean, render, round_to_bytes
 
 WHOLE = (0, 0, 300, 300)
 # One trace for all: as in the reader, and far faster than one operation after the other.
@@ -134,14 +134,14 @@ def test_tiny_and_thin_pictures(height, width):
     jpeg = stored(picture(height, width, cell=1))
     check(jpeg, (0, 0, height, width))
     check(jpeg, (height - 1, width - 1, 1, 1), (10, 20, 33, 44))
-    assert decode(jpeg).shape == (300, 300, 3)
+    assert decode_resized(jpeg).shape == (300, 300, 3)
 
 
 def test_grey_pictures_become_three_equal_channels():
     jpeg = stored(picture(200, 300)[..., 2])
     assert tf.io.extract_jpeg_shape(jpeg).numpy().tolist() == [200, 300, 1]
     check(jpeg, (20, 30, 150, 160), (5, 6, 200, 210))
-    pixels = decode(jpeg).numpy()
+    pixels = decode_resized(jpeg).numpy()
     assert np.ptp(pixels, axis=-1).max() == 0
     assert np.ptp(pixels) > 100
     large = rendered(stored(picture(640, 700, cell=16)[..., 1]), (0, 0, 640, 700), WHOLE).numpy()
@@ -250,7 +250,7 @@ def test_only_the_visible_part_is_decoded():
 @pytest.mark.parametrize("size", [(200, 300), (301, 97), (300, 300)])
 def test_decode_is_the_resize_of_the_whole_picture(jpeg, size):
     data = jpeg(size[1], size[0])
-    pixels = decode(data)
+    pixels = decode_resized(data)
     assert pixels.shape == (300, 300, 3)
     assert pixels.dtype == tf.uint8
     expected = tf.image.resize(tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"), (300, 300)).numpy()
@@ -261,7 +261,7 @@ def test_decode_keeps_left_left_and_top_top():
     pixels = np.zeros((200, 300, 3))
     pixels[:, :150, 0] = 200
     pixels[:50, :, 2] = 200
-    red, _, blue = np.moveaxis(decode(stored(pixels, quality=100)).numpy().astype(int), -1, 0)
+    red, _, blue = np.moveaxis(decode_resized(stored(pixels, quality=100)).numpy().astype(int), -1, 0)
     assert abs(red[200, 100] - 200) <= 3
     assert red[200, 200] <= 3
     # Row 50 of 200 is row 75 of 300.
@@ -279,8 +279,8 @@ def test_graph_and_dataset_give_the_eager_bits():
         eager = render(arguments[0], tf.constant(arguments[1]), tf.constant(arguments[2]))
         np.testing.assert_array_equal(found, eager)
         np.testing.assert_array_equal(rendered(*arguments), eager)
-    plain = next(iter(tf.data.Dataset.from_tensors(LANDSCAPE).map(decode)))
-    np.testing.assert_array_equal(plain, decode(LANDSCAPE))
+    plain = next(iter(tf.data.Dataset.from_tensors(LANDSCAPE).map(decode_resized)))
+    np.testing.assert_array_equal(plain, decode_resized(LANDSCAPE))
 
 
 def test_round_to_bytes():

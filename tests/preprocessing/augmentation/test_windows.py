@@ -7,8 +7,11 @@ from functools import lru_cache
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import changed
 
-from ssd300.preprocessing.augmentation.settings import LIGHT, PAPER, Augmentation
+from ssd300.preprocessing.augmentation.settings import LIGHT_AUGMENTATION as LIGHT
+from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION as PAPER
+from ssd300.preprocessing.augmentation.settings import Augmentation
 from ssd300.preprocessing.augmentation.windows import draw_windows, number_of_draws
 
 BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
@@ -310,12 +313,12 @@ def random_batch(chance, pictures):
 
 VARIANTS = {
     "paper": PAPER,
-    "no expansion": PAPER.changed(["expand=off"]),
-    "always expanded": PAPER.changed(["expand-probability=1", "expand=2"]),
-    "one try": PAPER.changed(["crop-tries=1"]),
-    "one sampler, wide crops": PAPER.changed(["crop=.4", "crop-tries=7", "crop-aspect=1,6", "crop-scale=.1,1"]),
-    "no crop": PAPER.changed(["crop=off"]),
-    "an IoU of 0": PAPER.changed(["crop=0,1", "crop-tries=3"]),
+    "no expansion": changed(PAPER, ["expand=off"]),
+    "always expanded": changed(PAPER, ["expand-probability=1", "expand=2"]),
+    "one try": changed(PAPER, ["crop-tries=1"]),
+    "one sampler, wide crops": changed(PAPER, ["crop=.4", "crop-tries=7", "crop-aspect=1,6", "crop-scale=.1,1"]),
+    "no crop": changed(PAPER, ["crop=off"]),
+    "an IoU of 0": changed(PAPER, ["crop=0,1", "crop-tries=3"]),
 }
 
 

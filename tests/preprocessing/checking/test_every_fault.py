@@ -19,6 +19,7 @@ from ssd300.datasets.classes import ClassList
 from ssd300.datasets.faults import FAULTS
 from ssd300.datasets.sources.parse import parse_source
 from ssd300.preprocessing.job import preprocess
+from ssd300.preprocessing.runners.execution import Execution
 from ssd300.preprocessing.settings import PreprocessSettings
 
 ANT, BEE, CAT = 1, 2, 3
@@ -331,7 +332,7 @@ def run(folder: Path, cases: dict, image_sets: dict[str, list[str]], *sources: s
     parsed = tuple(parse_source(source.format(tree)) for source in sources)
     settings = PreprocessSettings(parsed, CLASSES, **options)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    report = preprocess(settings, str(output), workers=1, max_rejected=1.0)
+    report = preprocess(settings, str(output), Execution(workers=1, max_rejected=1.0))
     grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     records: dict[str, dict[str, record.Record]] = {}
     for split in report["splits"]:
@@ -420,7 +421,7 @@ def test_what_was_read_is_written_or_rejected_counted_on_the_files(done, split, 
     assert report["written"] == len(done.records[split])
     assert report["rejected"] == rejected
     assert planned == len(done.records[split]) + rejected
-    labels = Counter(CLASSES.names[label - 1] for one in done.records[split].values() for label in one.labels)
+    labels = Counter(CLASSES.name(label) for one in done.records[split].values() for label in one.labels)
     assert report["objects"] == {name: labels[name] for name in CLASSES.names}
     assert report["negatives"] == sum(not one.labels for one in done.records[split].values())
 

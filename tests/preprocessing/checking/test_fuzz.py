@@ -18,7 +18,7 @@ from ssd300.datasets.faults import FAULTS
 from ssd300.datasets.sources.folder import FolderSource
 from ssd300.preprocessing.plan import make_plan
 from ssd300.preprocessing.settings import PreprocessSettings
-from ssd300.preprocessing.shards.encode_shard import encode_shard
+from ssd300.preprocessing.shards.encode_shard import ShardWork, encode_shard
 
 CLASSES = ClassList(("ant", "bee", "cat"))
 FILES = 20  # an example
@@ -41,7 +41,7 @@ def encode_and_check(files: list[tuple[bytes, bytes]], **options) -> tuple[set[s
         plan = make_plan(job)
         rejects, names = [], []
         for shard in plan.shards:
-            report = encode_shard(shard, job, output=folder, reports=str(reports))
+            report = encode_shard(shard, ShardWork(job, folder, str(reports)))
             assert report.read == len(shard.pictures) == report.written + len(report.rejects)
             assert json.loads((reports / f"{shard.key}.json").read_text())["written"] == report.written
             rejects += report.rejects

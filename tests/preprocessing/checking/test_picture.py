@@ -176,7 +176,7 @@ def test_a_truncated_jpeg_is_rejected_by_decoding(jpeg, left):
 
 def test_a_truncated_jpeg_passes_the_check_of_the_header_alone(jpeg):
     data = jpeg(300, 200)[:-500]
-    assert check_picture(data, "a.jpg", verify="header").jpeg == data
+    assert check_picture(data, "a.jpg", decode=False).jpeg == data
 
 
 @pytest.mark.parametrize("verify", ["decode", "header"])

@@ -19,7 +19,7 @@ from ssd300.preprocessing.plan import Plan, make_plan
 from ssd300.preprocessing.report.page import dataset_page
 from ssd300.preprocessing.report.summary import build_report
 from ssd300.preprocessing.settings import PreprocessSettings
-from ssd300.preprocessing.shards.encode_shard import encode_shard
+from ssd300.preprocessing.shards.encode_shard import ShardWork, encode_shard
 from ssd300.preprocessing.shards.shard_report import Reject
 
 BOX = (30, 20, 150, 100)
@@ -55,8 +55,7 @@ def job(voc_tree, tmp_path) -> Callable[..., Job]:
         plan, folder = make_plan(settings), str(tmp_path / "dataset")
         Path(folder, "reports").mkdir(parents=True)
         shards = {
-            shard.key: encode_shard(shard, settings, output=folder, reports=f"{folder}/reports")
-            for shard in plan.shards
+            shard.key: encode_shard(shard, ShardWork(settings, folder, f"{folder}/reports")) for shard in plan.shards
         }
         rejects = [reject for shard in shards.values() for reject in shard.rejects]
         return Job(plan, build_report(plan, shards), rejects, folder)

@@ -9,7 +9,7 @@ from ssd300.datasets.classes import ClassList
 from ssd300.datasets.sources.folder import FolderSource
 from ssd300.model.spec import PAPER
 from ssd300.preprocessing.plan import Plan, Shard
-from ssd300.preprocessing.report.summary import build_report, commonest, rejected_lines, summary
+from ssd300.preprocessing.report.summary import build_report, most_frequent, rejected_lines, summary
 from ssd300.preprocessing.settings import PreprocessSettings
 from ssd300.preprocessing.shards.shard_report import PoorlyReached, Reject, ShardReport
 
@@ -110,9 +110,9 @@ def test_a_reject_whose_message_has_line_breaks_stays_one_line():
     assert json.loads(rejected_lines([broken]))["message"] == "one\ntwo\u2028three"
 
 
-def test_the_commonest_faults_come_first_with_an_example():
+def test_the_most_frequent_faults_come_first_with_an_example():
     rejects = [reject(9, "empty_picture"), *(reject(number) for number in range(1200)), reject(7, "bad_number")]
-    lines = commonest(rejects, most=2).splitlines()
+    lines = most_frequent(rejects, most=2).splitlines()
     assert len(lines) == 2
     assert "1,200" in lines[0]
     assert "no_area" in lines[0]

@@ -16,6 +16,7 @@ from ssd300.preprocessing.runners.beam_pipeline import (
 )
 from ssd300.preprocessing.runners.shard_list import places_in, write_shard_list
 from ssd300.preprocessing.settings import PreprocessSettings
+from ssd300.preprocessing.shards.encode_shard import ShardWork
 
 
 def runner_of(options) -> str:
@@ -91,10 +92,7 @@ def test_every_shard_becomes_a_file_and_a_report(job, with_progress):
     settings, shards, folder = job
     run_pipeline(
         listed(folder, shards),
-        settings,
-        output=str(folder / "out"),
-        reports=str(folder / "reports"),
-        progress=str(folder / "progress") if with_progress else None,
+        ShardWork(settings, f"{folder}/out", f"{folder}/reports", f"{folder}/progress" if with_progress else None),
         options=pipeline_options([]),
     )
     assert len(shards) == 3
@@ -106,10 +104,7 @@ def test_only_the_given_shards_are_encoded(job):
     settings, shards, folder = job
     run_pipeline(
         listed(folder, shards[1:2]),
-        settings,
-        output=str(folder / "out"),
-        reports=str(folder / "reports"),
-        progress=None,
+        ShardWork(settings, f"{folder}/out", f"{folder}/reports"),
         options=pipeline_options([]),
     )
     assert [path.name for path in (folder / "out").iterdir()] == [shards[1].name]
@@ -119,10 +114,7 @@ def test_without_an_output_only_reports_are_written(job):
     settings, shards, folder = job
     run_pipeline(
         listed(folder, shards),
-        settings,
-        output=None,
-        reports=str(folder / "reports"),
-        progress=None,
+        ShardWork(settings, None, f"{folder}/reports"),
         options=pipeline_options([]),
     )
     assert not list((folder / "out").iterdir())
@@ -135,7 +127,7 @@ def test_beams_counters_and_elements_tell_the_same_as_the_reports(job):
     _ = (
         pipeline
         | beam.Create(places_in(listed(folder, shards)))
-        | beam.ParDo(EncodeShard(settings, str(folder / "out"), str(folder / "reports"), None))
+        | beam.ParDo(EncodeShard(ShardWork(settings, f"{folder}/out", f"{folder}/reports")))
         | beam.Map(lambda element: f"{element[0]} {element[1]}")
         | beam.io.WriteToText(str(folder / "elements"), shard_name_template="", append_trailing_newlines=True)
     )

@@ -13,6 +13,7 @@ import pytest
 from ssd300.datasets.classes import ClassList
 from ssd300.datasets.sources.folder import FolderSource
 from ssd300.preprocessing.job import preprocess
+from ssd300.preprocessing.runners.execution import Execution
 from ssd300.preprocessing.settings import PreprocessSettings
 
 REPOSITORY = Path(__file__).parents[2]
@@ -70,7 +71,7 @@ def test_the_records_and_reports_of_flink_are_those_of_the_local_runner(settings
         "pool": [*flink, "--environment_type=EXTERNAL", f"--environment_config={worker_pool}"],
     }
     for name, arguments in environments.items():
-        report = preprocess(settings, str(tmp_path / name), beam_arguments=arguments or (), max_rejected=0.2)
+        report = preprocess(settings, str(tmp_path / name), Execution(beam_arguments=arguments or (), max_rejected=0.2))
         assert (report["total"]["read"], report["total"]["written"], report["total"]["rejected"]) == (12, 10, 2)
     local = content(tmp_path / "local")
     assert len([name for name in local if "tfrecord" in name]) == 4

@@ -17,6 +17,7 @@ from ssd300.model import boxes as box_ops
 from ssd300.model.spec import ARTICLE, PAPER
 from ssd300.preprocessing.augmentation import windows
 from ssd300.preprocessing.augmentation.random import stream, uniform
+from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION
 from ssd300.preprocessing.checking.ground_truth import GroundTruth
 from ssd300.preprocessing.checking.picture import check_picture
 from ssd300.preprocessing.encoding.targets import encode_ground_truth
@@ -25,7 +26,7 @@ from ssd300.preprocessing.settings import PreprocessSettings
 from ssd300.preprocessing.shards import encode_shard as encode_shard_module
 from ssd300.preprocessing.shards.checked_picture import CheckedPicture
 from ssd300.preprocessing.shards.copies import augmented_copies
-from ssd300.preprocessing.shards.encode_shard import encode_shard
+from ssd300.preprocessing.shards.encode_shard import ShardWork, encode_shard
 from ssd300.preprocessing.shards.shard_report import ShardReport
 
 MEAN = (123, 117, 104)
@@ -73,6 +74,9 @@ def copies_of(pictures, number=1, settings=SETTINGS):
     return list(augmented_copies(pictures, number, settings))
 
 
+NO_GEOMETRY = dataclasses.replace(PAPER_AUGMENTATION, expand=None, crop=None)
+
+
 def changed(**change) -> PreprocessSettings:
     return dataclasses.replace(SETTINGS, **change)
 
@@ -90,8 +94,8 @@ def placed(one: CheckedPicture, number=1, settings=SETTINGS):
     owners = np.zeros(len(one.truth.labels), np.int32)
     drawn = windows.draw_windows(one.truth.boxes, owners, draws, augmentation)
     placement = windows.place(drawn, [[one.picture.height, one.picture.width]])
-    seen = windows.look_through(placement.windows, one.truth.boxes, owners)
-    return placement, seen.numbers.numpy(), seen.boxes.numpy()
+    seen = windows.project_objects(placement.windows, one.truth.boxes, owners)
+    return placement, seen.indices.numpy(), seen.boxes.numpy()
 
 
 def drawn_by_pillow(one: CheckedPicture, placement) -> np.ndarray:
@@ -197,7 +201,7 @@ def test_copies_go_through_bytes(gradients):
 
 def test_without_expansion_and_crop_a_copy_is_the_whole_picture():
     one = checked(smooth(), OBJECTS)
-    (record,) = copies_of([one], settings=changed(augment=("expand=off", "crop=off")))
+    (record,) = copies_of([one], settings=changed(copy_augmentation=NO_GEOMETRY))
     np.testing.assert_array_equal(record.boxes, one.truth.boxes)
     assert record.shown == [0, 0, 300, 300]
     with Image.open(io.BytesIO(one.picture.jpeg)) as image:
@@ -213,7 +217,9 @@ def test_pictures_without_objects_are_expanded_and_never_cropped():
         assert (record.labels, len(record.targets[0]), len(record.flipped_targets[0])) == ([], 0, 0)
         assert placed(one)[0].source.numpy().tolist() == [[0, 0, 200, 300]]
     assert {record.shown == [0, 0, 300, 300] for record in records} == {True, False}
-    (alone,) = copies_of([batch[0]], settings=changed(augment=("expand=off",)))
+    (alone,) = copies_of(
+        [batch[0]], settings=changed(copy_augmentation=dataclasses.replace(PAPER_AUGMENTATION, expand=None))
+    )
     assert alone.shown == [0, 0, 300, 300]
 
 
@@ -306,7 +312,7 @@ def encoded(root, folder, **options):
     settings = PreprocessSettings(sources, CLASSES, **{"copies": 2, "seed": 3, **options})
     (folder / "reports").mkdir(parents=True)
     shards = make_plan(settings).shards
-    reports = [encode_shard(shard, settings, output=str(folder), reports=f"{folder}/reports") for shard in shards]
+    reports = [encode_shard(shard, ShardWork(settings, str(folder), f"{folder}/reports")) for shard in shards]
     return shards, reports
 
 
@@ -387,7 +393,7 @@ def test_without_an_output_no_copy_is_made(voc_tree, tmp_path):
     source = FolderSource("train", str(voc_tree(TREE)), "train")
     settings = PreprocessSettings((source,), CLASSES, copies=2)
     (shard,) = make_plan(settings).shards
-    report = encode_shard(shard, settings, output=None, reports=str(tmp_path))
+    report = encode_shard(shard, ShardWork(settings, None, str(tmp_path)))
     assert (report.written, report.copy_bytes, report.copy_objects) == (7, [], 0)
     assert list(tmp_path.glob("*.tfrecord*")) == []
 

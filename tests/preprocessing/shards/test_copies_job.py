@@ -15,16 +15,21 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from ssd300.datasets.classes import ClassList
+from ssd300.datasets.encoded_dataset import (
+    EncodedDataset,
+)
 from ssd300.datasets.record import parse_record
 from ssd300.datasets.sources.folder import FolderSource
 from ssd300.preprocessing import job
-from ssd300.preprocessing.identity import identity_of, read_identity
-from ssd300.preprocessing.job import check, preprocess, read_report
+from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION
+from ssd300.preprocessing.job import check, preprocess
 from ssd300.preprocessing.plan import make_plan
 from ssd300.preprocessing.report.summary import summary
 from ssd300.preprocessing.runners import beam_pipeline
+from ssd300.preprocessing.runners.execution import Execution
 from ssd300.preprocessing.runners.shard_list import places_in, read_shard
 from ssd300.preprocessing.settings import PreprocessSettings
+from ssd300.preprocessing.shards.identity import identity_of
 
 TRAIN = [f"{number:06d}" for number in range(12)]
 TEST = [f"{number:06d}" for number in range(12, 15)]
@@ -65,7 +70,7 @@ def settings(tree) -> PreprocessSettings:
 def dataset(tree, settings) -> Path:
     """A dataset of a job that ran in one go. Read only."""
     output = tree.parent / "dataset"
-    preprocess(settings, str(output), workers=1)
+    preprocess(settings, str(output), Execution(workers=1))
     return output
 
 
@@ -73,7 +78,7 @@ def dataset(tree, settings) -> Path:
 def plain(tree, settings) -> Path:
     """The same without copies. Read only."""
     output = tree.parent / "plain"
-    preprocess(dataclasses.replace(settings, copies=0), str(output), workers=1)
+    preprocess(dataclasses.replace(settings, copies=0), str(output), Execution(workers=1))
     return output
 
 
@@ -83,7 +88,7 @@ def unfinished(tree, settings) -> Path:
     output = tree.parent / "unfinished"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job, "_finish", lambda *_, **__: None)
-        preprocess(settings, str(output), workers=1)
+        preprocess(settings, str(output), Execution(workers=1))
     return output
 
 
@@ -141,7 +146,7 @@ def test_the_files_are_the_shards_and_those_of_their_copies(dataset):
 
 
 def test_the_report_counts_what_is_in_the_files_of_the_copies(dataset):
-    report = read_report(str(dataset))
+    report = EncodedDataset.open(str(dataset)).report
     copies = records(dataset, "train_copy1") + records(dataset, "train_copy2")
     splits = tfds.builder_from_directory(str(dataset)).info.splits
     expected = {
@@ -156,14 +161,14 @@ def test_the_report_counts_what_is_in_the_files_of_the_copies(dataset):
 
 
 def test_the_summary_has_a_line_for_the_copies(dataset, plain):
-    report = read_report(str(dataset))
+    report = EncodedDataset.open(str(dataset)).report
     copies = report["total"]["copies"]
     (line,) = [line for line in summary(report).splitlines() if "copies" in line]
     assert line.split() == [
         "train,", "2", "copies", "24", str(copies["objects"]), f"{copies['matches']:,}", f"{copies['bytes'] / 1e6:.1f}",
     ]  # fmt: skip
     assert "train, 2 copies" in (dataset / "report.html").read_text()
-    assert "cop" not in summary(read_report(str(plain)))
+    assert "cop" not in summary(EncodedDataset.open(str(plain)).report)
 
 
 def test_copies_change_nothing_else(dataset, plain):
@@ -173,7 +178,7 @@ def test_copies_change_nothing_else(dataset, plain):
     assert {name for name in with_copies if ".tfrecord-" in name and "_copy" not in name} == shards
     assert all(with_copies[name] == without[name] for name in shards | {"features.json", "rejected.jsonl"})
     assert with_copies.keys() - without.keys() == {name for name in with_copies if "_copy" in name}
-    reports = [read_report(str(folder)) for folder in (dataset, plain)]
+    reports = [EncodedDataset.open(str(folder)).report for folder in (dataset, plain)]
     for report in reports:
         for part in (report["total"], *report["splits"].values()):
             del part["copies"]
@@ -181,7 +186,7 @@ def test_copies_change_nothing_else(dataset, plain):
 
 
 def test_the_identity_names_the_copies(dataset, plain):
-    identity, without = read_identity(str(dataset)), read_identity(str(plain))
+    identity, without = EncodedDataset.open(str(dataset)).identity, EncodedDataset.open(str(plain)).identity
     assert identity.copies == {"train": 2}
     assert (identity.fields["copy_augmentation"]["expand"], identity.fields["seed"]) == (4.0, 0)
     assert (without.copies, without.fields["copy_augmentation"]) == ({}, None)
@@ -197,20 +202,18 @@ def test_another_number_or_augmentation_of_copies_makes_another_identity(setting
         {},
         {"copies": 0},
         {"copies": 3},
-        {"copied_splits": ("train", "test")},
-        {"copied_splits": ("test",)},
-        {"augment": ("expand=off",)},
-        {"augment": ("expand=3",)},
-        {"augment": ("crop-tries=5",)},
+        {"copies_of": ("train", "test")},
+        {"copies_of": ("test",)},
+        {"copy_augmentation": dataclasses.replace(PAPER_AUGMENTATION, expand=None)},
+        {"copy_augmentation": dataclasses.replace(PAPER_AUGMENTATION, expand=3.0)},
+        {"copy_augmentation": dataclasses.replace(PAPER_AUGMENTATION, crop_tries=5)},
     ]
     assert len({fingerprint(**change) for change in changes}) == len(changes)
-    assert fingerprint(copied_splits=("test", "train")) == fingerprint(copied_splits=("train", "test"))
-    # As text, another way to say the paper's own values.
-    assert fingerprint(augment=("expand=4.0",)) == fingerprint()
+    assert fingerprint(copies_of=("test", "train")) == fingerprint(copies_of=("train", "test"))
 
 
 def test_two_workers_write_the_same_bytes(settings, dataset, tmp_path):
-    preprocess(settings, str(tmp_path / "dataset"), workers=2)
+    preprocess(settings, str(tmp_path / "dataset"), Execution(workers=2))
     assert content(tmp_path / "dataset") == content(dataset)
 
 
@@ -231,7 +234,7 @@ def test_copies_that_are_missing_or_damaged_have_their_shards_made_again_alone(
     (output / ".work/reports/train-00003.json").unlink()
     path(2, 4).write_bytes(path(2, 4).read_bytes() * 2)
     (output / "ssd300-train_copy1.tfrecord-00005-of-00006.tmp-dead").write_bytes(b"half")
-    preprocess(settings, str(output), workers=1)
+    preprocess(settings, str(output), Execution(workers=1))
     assert sorted(encoded) == [f"train-{shard:05d}" for shard in range(5)]
     assert content(output) == content(dataset)
 
@@ -243,7 +246,7 @@ def test_a_report_that_does_not_account_for_the_copies_is_not_believed(
     output = Path(shutil.copytree(unfinished, tmp_path / "dataset"))
     path = output / ".work/reports/train-00003.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    preprocess(settings, str(output), workers=1)
+    preprocess(settings, str(output), Execution(workers=1))
     assert encoded == ["train-00003"]
     assert content(output) == content(dataset)
 
@@ -252,6 +255,7 @@ KILLED = """
 import os, pickle, signal, sys
 from ssd300.preprocessing.shards import encode_shard
 from ssd300.preprocessing.job import preprocess
+from ssd300.preprocessing.runners.execution import Execution
 copy, seen = encode_shard.augmented_copies, []
 def killed(*arguments):
     for record in copy(*arguments):
@@ -260,7 +264,7 @@ def killed(*arguments):
             os.kill(os.getpid(), signal.SIGKILL)
         yield record
 encode_shard.augmented_copies = killed
-preprocess(pickle.loads(bytes.fromhex(sys.argv[1])), sys.argv[2], workers=1)
+preprocess(pickle.loads(bytes.fromhex(sys.argv[1])), sys.argv[2], Execution(workers=1))
 """
 
 
@@ -272,7 +276,7 @@ def test_a_job_killed_in_the_middle_of_a_copy_goes_on_to_the_same_bytes(settings
     assert not {"COMPLETED", "dataset_info.json"} & left.keys()
     assert len([name for name in left if ".tfrecord-" in name and ".tmp-" not in name]) == 3
     assert len([name for name in left if ".tmp-" in name]) == 3
-    preprocess(settings, str(output), workers=1)
+    preprocess(settings, str(output), Execution(workers=1))
     assert len(encoded) == 7
     assert content(output) == content(dataset)
 
@@ -280,25 +284,25 @@ def test_a_job_killed_in_the_middle_of_a_copy_goes_on_to_the_same_bytes(settings
 def test_another_number_of_copies_is_another_job(settings, dataset, unfinished, tmp_path, encoded):
     other = dataclasses.replace(settings, copies=1)
     with pytest.raises(ValueError, match="another dataset"):
-        preprocess(other, str(dataset), workers=1)
+        preprocess(other, str(dataset), Execution(workers=1))
     output = Path(shutil.copytree(unfinished, tmp_path / "dataset"))
     with pytest.raises(ValueError, match="unfinished job with another plan"):
-        preprocess(other, str(output), workers=1)
+        preprocess(other, str(output), Execution(workers=1))
     assert content(output) == content(unfinished)
     assert encoded == []
 
 
 def test_a_finished_dataset_is_not_made_again(settings, dataset, encoded):
     before = content(dataset)
-    assert preprocess(settings, str(dataset), workers=1) == read_report(str(dataset))
+    assert preprocess(settings, str(dataset), Execution(workers=1)) == EncodedDataset.open(str(dataset)).report
     assert encoded == []
     assert content(dataset) == before
 
 
 def test_a_check_makes_no_copies(settings, dataset, tmp_path):
-    report = check(settings, str(tmp_path / "check"), workers=1)
+    report = check(settings, str(tmp_path / "check"), Execution(workers=1))
     assert content(tmp_path / "check").keys() == {"report.json", "report.html", "rejected.jsonl"}
-    expected = read_report(str(dataset))
+    expected = EncodedDataset.open(str(dataset)).report
     for part in (expected["total"], expected["splits"]["train"]):
         part["copies"] = {"number": 0, "objects": 0, "matches": 0, "bytes": 0}
     assert report == expected
@@ -311,7 +315,7 @@ def test_rejected_pictures_have_no_copies_and_a_shard_may_have_no_others(voc_tre
         (FolderSource("train", str(root), "train"),), ClassList(("ant", "bee")), shard_size=1, copies=1
     )
     output = str(tmp_path / "dataset")
-    report = preprocess(settings, output, workers=1, max_rejected=0.5)
+    report = preprocess(settings, output, Execution(workers=1, max_rejected=0.5))
     assert (report["total"]["written"], report["total"]["rejected"]) == (2, 1)
     builder = tfds.builder_from_directory(output)
     assert sorted(builder.info.splits["train_copy1"].shard_lengths) == [0, 1, 1]

@@ -17,7 +17,7 @@ from ssd300.model.spec import ARTICLE, PAPER
 from ssd300.preprocessing.encoding.targets import encode_ground_truth
 from ssd300.preprocessing.plan import make_plan
 from ssd300.preprocessing.settings import PreprocessSettings
-from ssd300.preprocessing.shards.encode_shard import encode_shard
+from ssd300.preprocessing.shards.encode_shard import ShardWork, encode_shard
 from ssd300.preprocessing.shards.shard_report import ShardReport
 
 CLASSES = ClassList(("ant", "bee", "cat"))
@@ -32,14 +32,14 @@ GOOD = {
 def encode(tmp_path):
     """Encodes all pictures of a tree as one shard: ``(report, records by id without the tree's name)``."""
 
-    def run(root, *, output="out", tick=None, **options):
+    def run(root, *, output="out", progress=None, **options):
         settings = PreprocessSettings(
             sources=(FolderSource("train", str(root), "train"),), classes=CLASSES, **{"shard_size": 1000, **options}
         )
         (shard,) = make_plan(settings).shards
         (tmp_path / output / "reports").mkdir(parents=True)
         folder = str(tmp_path / output)
-        report = encode_shard(shard, settings, output=folder, reports=f"{folder}/reports", tick=tick)
+        report = encode_shard(shard, ShardWork(settings, folder, f"{folder}/reports", progress))
         parsed = [record.parse(one) for one in tf.data.TFRecordDataset(f"{folder}/{shard.name}")]
         return report, {one["id"].numpy().decode().removeprefix("VOC2007/"): one for one in parsed}
 
@@ -185,19 +185,21 @@ def test_the_files_are_the_shard_and_its_report_and_nothing_else(voc_tree, encod
     assert report.bytes == sum(lengths)
 
 
-def test_a_worker_that_dies_leaves_neither_shard_nor_report(voc_tree, encode, tmp_path):
+def test_a_worker_that_dies_leaves_neither_shard_nor_report(voc_tree, encode, tmp_path, monkeypatch):
     def die(_):
         raise MemoryError
 
+    monkeypatch.setattr("ssd300.preprocessing.shards.encode_shard.ticker", lambda folder: die)
     with pytest.raises(MemoryError):
-        encode(voc_tree(GOOD), tick=die)
+        encode(voc_tree(GOOD), progress="watched")
     names = [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert all(".tmp-" in name for name in names)
 
 
-def test_tick_is_called_for_every_picture_good_or_not(voc_tree, encode):
+def test_progress_counts_every_picture_good_or_not(voc_tree, encode, monkeypatch):
     ticks = []
-    encode(voc_tree(GOOD, files={"Annotations/000001.xml": None}), tick=ticks.append)
+    monkeypatch.setattr("ssd300.preprocessing.shards.encode_shard.ticker", lambda folder: ticks.append)
+    encode(voc_tree(GOOD, files={"Annotations/000001.xml": None}), progress="watched")
     assert sum(ticks) == 3
 
 

@@ -11,8 +11,9 @@ from ssd300.datasets.classes import ClassList
 from ssd300.datasets.sources.folder import FolderSource
 from ssd300.preprocessing.plan import Plan, Shard
 from ssd300.preprocessing.settings import PreprocessSettings
+from ssd300.preprocessing.shards.encode_shard import ShardWork
 from ssd300.preprocessing.shards.shard_report import Reject, ShardReport
-from ssd300.preprocessing.shards.verify import count_records, standing_shards
+from ssd300.preprocessing.shards.verify import count_records, finished_shards
 
 
 def write_records(path, lengths) -> str:
@@ -75,12 +76,12 @@ def job(tmp_path):
 
 def standing(job) -> set[str]:
     folder, plan = job
-    return set(standing_shards(plan, output=str(folder), reports=f"{folder}/reports"))
+    return set(finished_shards(plan, ShardWork(plan.settings, str(folder), f"{folder}/reports")))
 
 
 def test_whole_shards_stand_with_their_reports(job):
     folder, plan = job
-    found = standing_shards(plan, output=str(folder), reports=f"{folder}/reports")
+    found = finished_shards(plan, ShardWork(plan.settings, str(folder), f"{folder}/reports"))
     assert found.keys() == {"train-00000", "train-00001"}
     assert [found[shard.key].written for shard in plan.shards] == [3, 2]
     assert found["train-00001"].rejects[0].fault == "no_area"
@@ -143,10 +144,10 @@ def test_records_of_other_lengths_than_reported_do_not_stand(job):
 def test_files_of_other_file_systems_are_judged_by_their_length(job):
     folder, plan = job
     elsewhere = f"file://{folder}"
-    assert len(standing_shards(plan, output=elsewhere, reports=f"{elsewhere}/reports")) == 2
+    assert len(finished_shards(plan, ShardWork(plan.settings, elsewhere, f"{elsewhere}/reports"))) == 2
     path = folder / plan.shards[0].name
     path.write_bytes(path.read_bytes()[:-116])
-    assert list(standing_shards(plan, output=elsewhere, reports=f"{elsewhere}/reports")) == ["train-00001"]
+    assert list(finished_shards(plan, ShardWork(plan.settings, elsewhere, f"{elsewhere}/reports"))) == ["train-00001"]
 
 
 def test_a_stray_temporary_file_is_no_shard(job):
@@ -218,7 +219,7 @@ def test_of_a_check_the_reports_stand_without_copies(job_with_copies):
 
 def test_splits_without_copies_stand_without_their_files(job_with_copies):
     folder, plan = job_with_copies
-    settings = dataclasses.replace(plan.settings, copied_splits=("test",), sources=(
+    settings = dataclasses.replace(plan.settings, copies_of=("test",), sources=(
         *plan.settings.sources, dataclasses.replace(plan.settings.sources[0], split="test"),
     ))  # fmt: skip
     for path in folder.glob("*_copy*"):
@@ -228,7 +229,7 @@ def test_splits_without_copies_stand_without_their_files(job_with_copies):
 
 def without_output(job) -> set[str]:
     folder, plan = job
-    return set(standing_shards(plan, output=None, reports=f"{folder}/reports"))
+    return set(finished_shards(plan, ShardWork(plan.settings, None, f"{folder}/reports")))
 
 
 def test_of_a_check_the_reports_stand_without_files(job):

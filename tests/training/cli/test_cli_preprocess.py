@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import exit_code
 
-from ssd300.preprocessing.identity import read_identity
-from ssd300.preprocessing.job import read_report
+from ssd300.datasets.encoded_dataset import (
+    EncodedDataset,
+)
 from ssd300.preprocessing.runners import beam_pipeline
 from ssd300.training.cli.main import main
 
@@ -28,19 +30,19 @@ def output(tmp_path) -> str:
 
 
 def preprocess(tree, output, *more: str) -> int:
-    return main(["preprocess", "--source", f"train={tree}:trainval", "--output", output, *more])
+    return exit_code(["preprocess", "--source", f"train={tree}:trainval", "--output", output, *more])
 
 
 def test_a_job_ends_with_0_and_a_summary(tree, output, capsys):
     assert preprocess(tree, output, "--source", f"test={tree}:test") == 0
     shown = capsys.readouterr().out
-    assert read_report(output)["total"]["written"] == 5
+    assert EncodedDataset.open(output).report["total"]["written"] == 5
     assert [line.split()[:3] for line in shown.splitlines() if line.startswith(("train", "test", "total"))] == [
         ["train", "3", "3"],
         ["test", "2", "2"],
         ["total", "5", "5"],
     ]
-    assert f"wrote {output}, to look at in {output}/report.html" in shown
+    assert f"wrote {output}; open {output}/report.html" in shown
     assert "rejected.jsonl" not in shown
 
 
@@ -49,7 +51,7 @@ def test_every_option_reaches_the_dataset(tree, output, tmp_path):
     options = ["--classes", str(tmp_path / "classes.txt"), "--preset=article", "--coordinates=inclusive"]
     options += ["--verify=header", "--seed=7", "--shard-size=2", "--workers=1", "--max-rejected=0"]
     assert preprocess(tree, output, *options) == 0
-    identity = read_identity(output)
+    identity = EncodedDataset.open(output).identity
     assert identity.classes.names == ("person", "cat", "dog")
     assert identity.preset == "article"
     assert (identity.fields["coordinates"], identity.fields["verify"], identity.fields["seed"]) == (
@@ -63,7 +65,7 @@ def test_every_option_reaches_the_dataset(tree, output, tmp_path):
 def test_augmented_copies_of_a_split(tree, output, capsys):
     options = ["--copies=2", "--copies-of", "test", "--augment", "expand=off", "--augment=crop=.5,.9"]
     assert preprocess(tree, output, "--source", f"test={tree}:test", *options, "--workers=1") == 0
-    identity = read_identity(output)
+    identity = EncodedDataset.open(output).identity
     assert identity.copies == {"test": 2}
     augmentation = identity.fields["copy_augmentation"]
     assert (augmentation["expand"], augmentation["crop"]) == (None, [0.5, 0.9])
@@ -77,8 +79,8 @@ def test_augmented_copies_of_a_split(tree, output, capsys):
 
 def test_copies_are_of_the_training_split_unless_told_otherwise(tree, output):
     assert preprocess(tree, output, "--copies=1", "--workers=1") == 0
-    assert read_identity(output).copies == {"train": 1}
-    assert read_report(output)["total"]["copies"]["number"] == 1
+    assert EncodedDataset.open(output).identity.copies == {"train": 1}
+    assert EncodedDataset.open(output).report["total"]["copies"]["number"] == 1
 
 
 def test_a_check_with_copies_writes_none(tree, output, capsys):
@@ -89,7 +91,7 @@ def test_a_check_with_copies_writes_none(tree, output, capsys):
 
 def test_classes_auto(tree, output):
     assert preprocess(tree, output, "--classes=auto") == 0
-    assert read_identity(output).classes.names == ("cat", "Person")
+    assert EncodedDataset.open(output).identity.classes.names == ("cat", "Person")
 
 
 @pytest.fixture
@@ -153,7 +155,7 @@ def test_too_many_rejects_end_with_1_and_the_reasons(voc_tree, output, capsys):
     broken = voc_tree(PICTURES, image_sets={"trainval": PICTURES}, files={"JPEGImages/000001.jpg": b""})
     assert preprocess(broken, output) == 1
     shown = capsys.readouterr().err
-    assert "1 of 5 pictures were rejected" in shown
+    assert "1 of 5 images were rejected" in shown
     assert "empty_picture" in shown
     assert "JPEGImages/000001.jpg" in shown
     assert not Path(output, "COMPLETED").exists()
@@ -162,7 +164,7 @@ def test_too_many_rejects_end_with_1_and_the_reasons(voc_tree, output, capsys):
 def test_rejects_below_the_limit_are_pointed_out(voc_tree, output, capsys):
     broken = voc_tree(PICTURES, image_sets={"trainval": PICTURES}, files={"JPEGImages/000001.jpg": b""})
     assert preprocess(broken, output, "--max-rejected=.5") == 0
-    assert "1 rejected pictures are in rejected.jsonl" in capsys.readouterr().out
+    assert "1 rejected images are listed in rejected.jsonl" in capsys.readouterr().out
 
 
 def test_options_of_beam_are_passed_on(tree, output, monkeypatch):
@@ -177,7 +179,7 @@ def test_options_of_beam_are_passed_on(tree, output, monkeypatch):
     monkeypatch.setattr(beam_pipeline, "run_pipeline", spy)
     assert preprocess(tree, output, "--runner=DirectRunner", "--direct_num_workers", "1") == 0
     assert seen == [1]
-    assert read_report(output)["total"]["written"] == 3
+    assert EncodedDataset.open(output).report["total"]["written"] == 3
 
 
 def test_a_runner_that_beam_does_not_know_ends_with_2(tree, output, capsys):
@@ -206,7 +208,7 @@ def test_the_module_runs_as_a_process_of_its_own_without_tensorflows_chatter(tre
     assert "3/3" in done.stderr
     for noise in ("oneDNN", "cuda", "absl", "Traceback", "Warning"):
         assert noise not in done.stdout + done.stderr
-    assert read_report(output)["total"]["written"] == 3
+    assert EncodedDataset.open(output).report["total"]["written"] == 3
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["preprocess", "--help"]])

@@ -1,11 +1,15 @@
 """The commands from train to predict, as a user calls them, on a run of a few steps."""
 
+import importlib.metadata
 import json
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ssd300.preprocessing.augmentation.settings import LIGHT_AUGMENTATION, NO_AUGMENTATION
+from ssd300.training.cli.commands import COMMANDS
 from ssd300.training.cli.main import main
 from ssd300.training.run_directory import RunDirectory
 
@@ -28,12 +32,12 @@ def test_train_says_where_the_checkpoint_is(run, capsys):
 
 def test_resume_refuses_other_settings(run, capsys):
     assert main(["train", "--output", str(run), "--resume", "--batch-size", "7"]) == 2
-    assert "--batch-size differ" in capsys.readouterr().err
+    assert "only data_service and steps may change, got batch_size" in capsys.readouterr().err
 
 
 def test_train_without_a_dataset(tmp_path, capsys):
     assert main(["train", "--output", str(tmp_path / "r")]) == 2
-    assert "which dataset" in capsys.readouterr().err
+    assert "expected the folder of an encoded dataset, --config or --resume" in capsys.readouterr().err
 
 
 def test_train_on_what_is_no_dataset(tmp_path, capsys):
@@ -83,7 +87,7 @@ def test_predict_draws_and_writes_coco_results(run, tmp_path, capsys):
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert "broken.jpg" in printed
-    assert "on 2 pictures" in printed
+    assert "on 2 images" in printed
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["detections.json", "grey.jpg", "wide.jpg"]
     detections = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert detections
@@ -111,7 +115,7 @@ def test_predict_takes_globs_and_keeps_equal_names_apart(run, tmp_path):
 
 def test_predict_of_nothing(run, tmp_path, capsys):
     assert main(["predict", str(run), str(tmp_path / "*.jpg"), "--output", str(tmp_path / "out")]) == 2
-    assert "names no picture" in capsys.readouterr().err
+    assert "names no image" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_run(tmp_path, capsys):
@@ -130,3 +134,75 @@ def test_checkpoints_survive_a_reader(run):
     model, config, step = RunDirectory(run).load_model()
     assert (model.num_classes, config.settings.width) == (4, 0.02)
     assert step >= 3
+
+
+def test_a_config_file_repeats_a_run(run, tmp_path):
+    again = tmp_path / "again"
+    assert main(["train", "--config", str(run / "config.json"), "--output", str(again), "--steps", "3"]) == 0
+    first, second = (RunDirectory(path).read_config().settings for path in (run, again))
+    assert second == replace(first, steps=3)
+
+
+def test_a_config_file_is_varied_by_options(run, tmp_path):
+    other = tmp_path / "other"
+    options = ["--steps", "1", "--augmentation", "light", "--augment", "hue=18", "--jit-compile"]
+    assert main(["train", "--config", str(run / "config.json"), "--output", str(other), *options]) == 0
+    first, second = (RunDirectory(path).read_config().settings for path in (run, other))
+    light = replace(LIGHT_AUGMENTATION, hue=18.0)
+    assert second == replace(first, steps=1, augmentation=light, jit_compile=True)
+
+
+def test_a_change_of_a_config_files_augmentation_starts_from_it(run, tmp_path):
+    parts = [tmp_path / "one", tmp_path / "two"]
+    first = ["train", "--config", str(run / "config.json"), "--steps", "1", "--augmentation", "none"]
+    assert main([*first, "--output", str(parts[0])]) == 0
+    second = ["train", "--config", str(parts[0] / "config.json"), "--augment", "brightness=8"]
+    assert main([*second, "--output", str(parts[1])]) == 0
+    augmentation = RunDirectory(parts[1]).read_config().settings.augmentation
+    assert augmentation == replace(NO_AUGMENTATION, brightness=8.0)
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"settings": {"width": 1}}'])
+def test_a_config_file_that_is_none_is_named(tmp_path, capsys, content):
+    path = tmp_path / "config.json"
+    if content is not None:
+        path.write_text(content)
+    assert main(["train", "--config", str(path), "--output", str(tmp_path / "r")]) == 2
+    assert str(path) in capsys.readouterr().err
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"ssd300 {importlib.metadata.version('ssd300')}\n"
+
+
+def test_errors_of_the_system_are_one_line_with_the_files_name(run, tmp_path, capsys):
+    (tmp_path / "taken").write_text("a file, not a folder")
+    assert main(["evaluate", str(run), "--output", str(tmp_path / "taken")]) == 1
+    shown = capsys.readouterr().err
+    assert str(tmp_path / "taken") in shown
+    assert "Traceback" not in shown
+
+
+def test_a_bug_stays_a_traceback(run, monkeypatch):
+    monkeypatch.setattr(RunDirectory, "read_config", lambda self: {}["bug"])
+    with pytest.raises(KeyError):
+        main(["evaluate", str(run)])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_groups_the_options_and_shows_every_default(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for part in COMMANDS[command].parts:
+        for one in fields(part):
+            if one.metadata.get("help") is None:
+                continue
+            if one.metadata.get("group"):
+                assert f"{one.metadata['group']}: " in shown
+            if isinstance(one.default, int | float | str) and not isinstance(one.default, bool):
+                assert f"(default: {one.default})" in shown

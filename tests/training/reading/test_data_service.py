@@ -6,21 +6,23 @@ import socket
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import changed
 
+from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.model.spec import PAPER
-from ssd300.preprocessing.augmentation.settings import LIGHT
+from ssd300.preprocessing.augmentation.settings import LIGHT_AUGMENTATION
 from ssd300.preprocessing.augmentation.settings import PAPER as CHAIN
 from ssd300.training.reading.data_service import read_through
 from ssd300.training.reading.reader import training_batches
 
 # Every picture of an epoch is another: none is left without a distortion.
-ALWAYS = LIGHT.changed(["photometric_probability=1"])
+ALWAYS = changed(LIGHT_AUGMENTATION, ["photometric_probability=1"])
 
 
 @pytest.fixture(scope="module")
 def dataset(encode_shapes):
-    """Folder of an encoded dataset of 12 pictures in 12 files: an epoch of two blocks of two batches."""
-    return encode_shapes({"train": 12}, seed=4, shard_size=1)
+    """An encoded dataset of 12 pictures in 12 files: an epoch of two blocks of two batches."""
+    return EncodedDataset.open(encode_shapes({"train": 12}, seed=4, shard_size=1))
 
 
 class Service:

@@ -7,22 +7,30 @@ from itertools import chain
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import changed
 
+from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.datasets.record import parse
 from ssd300.model import boxes as box_ops
 from ssd300.model.spec import PAPER
-from ssd300.preprocessing.augmentation.render import MEAN_COLOR, decode
-from ssd300.preprocessing.augmentation.settings import LIGHT, NONE
-from ssd300.preprocessing.augmentation.settings import PAPER as CHAIN
+from ssd300.preprocessing.augmentation.render import MEAN_COLOR, decode_resized
+from ssd300.preprocessing.augmentation.settings import LIGHT_AUGMENTATION as LIGHT
+from ssd300.preprocessing.augmentation.settings import NO_AUGMENTATION as NONE
+from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION as CHAIN
 from ssd300.preprocessing.encoding.targets import SparseTargets, encode_ground_truth, to_dense
 from ssd300.training.reading import reader
-from ssd300.training.split_files import split_files, split_sizes
+
+
+@pytest.fixture(scope="module")
+def shapes(shapes_dataset):
+    """The encoded dataset of all tests."""
+    return EncodedDataset.open(shapes_dataset)
 
 
 @pytest.fixture(scope="module")
 def copied(encode_shapes):
-    """Folder of an encoded dataset of 24 pictures with two copies each, in files of five."""
-    return encode_shapes({"train": 24}, seed=1, shard_size=5, copies=2)
+    """An encoded dataset of 24 pictures with two copies each, in files of five."""
+    return EncodedDataset.open(encode_shapes({"train": 24}, seed=1, shard_size=5, copies=2))
 
 
 def assert_equal(batches, others):
@@ -45,7 +53,7 @@ def share(count, number, *, replicas=None):
 
 
 def records(dataset, split):
-    for path in split_files(dataset, split).variants[0]:
+    for path in dataset.files(split).variants[0]:
         for serialized in tf.data.TFRecordDataset(path):
             yield parse(serialized)
 
@@ -58,8 +66,8 @@ def take(dataset, count, **options):
     ]
 
 
-def test_batches_have_the_model_s_shapes(shapes_dataset):
-    pixels, targets = take(shapes_dataset, 1)[0]
+def test_batches_have_the_model_s_shapes(shapes):
+    pixels, targets = take(shapes, 1)[0]
     assert pixels.shape == (4, 300, 300, 3)
     assert pixels.dtype == np.uint8
     assert targets["labels"].shape == (4, 8732)
@@ -68,15 +76,15 @@ def test_batches_have_the_model_s_shapes(shapes_dataset):
     assert (targets["labels"].max(axis=1) > 0).all()
 
 
-def test_without_augmentation_an_epoch_is_the_split_with_its_stored_targets(shapes_dataset):
-    size = split_sizes(shapes_dataset)["train"]
+def test_without_augmentation_an_epoch_is_the_split_with_its_stored_targets(shapes):
+    size = shapes.splits["train"]
     assert size % 4 == 0
     expected = {}
-    for record in records(shapes_dataset, "train"):
+    for record in records(shapes, "train"):
         encoded = to_dense(encode_ground_truth(record["boxes"], record["labels"], PAPER))
-        expected[decode(record["image"]).numpy().tobytes()] = encoded
+        expected[decode_resized(record["image"]).numpy().tobytes()] = encoded
     seen = set()
-    for pixels, targets in take(shapes_dataset, size // 4, augmentation=NONE):
+    for pixels, targets in take(shapes, size // 4, augmentation=NONE):
         for i in range(4):
             key = pixels[i].tobytes()
             seen.add(key)
@@ -85,21 +93,21 @@ def test_without_augmentation_an_epoch_is_the_split_with_its_stored_targets(shap
     assert seen == set(expected)
 
 
-def test_stored_mirrored_targets_are_those_of_the_mirrored_picture(shapes_dataset):
-    for record in records(shapes_dataset, "test"):
+def test_stored_mirrored_targets_are_those_of_the_mirrored_picture(shapes):
+    for record in records(shapes, "test"):
         encoded = encode_ground_truth(box_ops.flip(record["boxes"]), record["labels"], PAPER)
         for stored, fresh in zip(record["flipped_targets"], encoded, strict=True):
             np.testing.assert_array_equal(stored, fresh)
 
 
-def test_mirrored_pixels_come_with_the_targets_stored_for_them(shapes_dataset):
+def test_mirrored_pixels_come_with_the_targets_stored_for_them(shapes):
     both = {}
-    for record in records(shapes_dataset, "train"):
-        pixels = decode(record["image"]).numpy()
+    for record in records(shapes, "train"):
+        pixels = decode_resized(record["image"]).numpy()
         for image, targets in ((pixels, record["targets"]), (pixels[:, ::-1], record["flipped_targets"])):
             both[image.tobytes()] = set(targets[0].numpy().tolist()), image is pixels
     ways = []
-    for pixels, targets in take(shapes_dataset, 12, augmentation=NONE.changed(["flip_probability=.5"])):
+    for pixels, targets in take(shapes, 12, augmentation=changed(NONE, ["flip_probability=.5"])):
         for i in range(4):
             indices, plain = both[pixels[i].tobytes()]
             assert set(np.flatnonzero(targets["labels"][i]).tolist()) == indices
@@ -108,40 +116,43 @@ def test_mirrored_pixels_come_with_the_targets_stored_for_them(shapes_dataset):
 
 
 @pytest.mark.parametrize("step", [13])  # 24 pictures are six batches
-def test_entering_at_a_step_gives_what_an_uninterrupted_reader_gives_from_there(shapes_dataset, step):
-    whole = take(shapes_dataset, step + 2, augmentation=CHAIN, seed=3)[step:]
-    entered = take(shapes_dataset, 2, augmentation=CHAIN, seed=3, first_step=step)
+def test_entering_at_a_step_gives_what_an_uninterrupted_reader_gives_from_there(shapes, step):
+    whole = take(shapes, step + 2, augmentation=CHAIN, seed=3)[step:]
+    entered = take(shapes, 2, augmentation=CHAIN, seed=3, first_step=step)
     assert_equal(whole, entered)
 
 
-def test_copies_are_not_expanded_or_cropped_again(shapes_dataset):
+def test_copies_are_not_expanded_or_cropped_again(shapes):
     with pytest.raises(ValueError, match="leave expand and crop out"):
-        take(shapes_dataset, 1, augmentation=CHAIN, copies=True)
+        take(shapes, 1, augmentation=CHAIN, copies=True)
 
 
-def test_the_same_seed_gives_the_same_batches(shapes_dataset):
-    first, again, other = (take(shapes_dataset, 3, seed=seed) for seed in (5, 5, 6))
+def test_the_same_seed_gives_the_same_batches(shapes):
+    first, again, other = (take(shapes, 3, seed=seed) for seed in (5, 5, 6))
     assert all((a[0] == b[0]).all() for a, b in zip(first, again, strict=True))
     assert any((a[0] != b[0]).any() for a, b in zip(first, other, strict=True))
 
 
-def test_evaluation_reads_each_picture_once_in_order(shapes_dataset):
-    names = [record["id"].numpy() for record in records(shapes_dataset, "test")]
-    batches = list(reader.evaluation_batches(shapes_dataset, "test", batch_size=5))
+def test_evaluation_reads_each_picture_once_in_order(shapes):
+    names = [record["id"].numpy() for record in records(shapes, "test")]
+    batches = list(reader.evaluation_batches(shapes, "test", batch_size=5))
     assert [name for batch in batches for name in batch["id"].numpy()] == names
     assert batches[0]["pixels"].shape[1:] == (300, 300, 3)
     counts = [len(row) for batch in batches for row in batch["labels"].numpy()]
-    assert counts == [len(record["labels"]) for record in records(shapes_dataset, "test")]
+    assert counts == [len(record["labels"]) for record in records(shapes, "test")]
 
 
-def test_validation_batches_hold_the_stored_targets(shapes_dataset):
-    batches = list(reader.validation_batches(shapes_dataset, "test", spec=PAPER, batch_size=5))
+def test_validation_batches_hold_the_stored_targets(shapes):
+    batches = list(reader.validation_batches(shapes, "test", spec=PAPER, batch_size=5))
     labels = np.concatenate([targets["labels"].numpy() for _, targets in batches])
-    stored = [len(record["targets"][0]) for record in records(shapes_dataset, "test")]
+    stored = [len(record["targets"][0]) for record in records(shapes, "test")]
     assert (labels > 0).sum(axis=1).tolist() == stored
 
 
-@pytest.mark.parametrize(("augmentation", "copies"), [(CHAIN, False), (LIGHT, False), (NONE, False), (LIGHT, True)])
+@pytest.mark.parametrize(
+    ("augmentation", "copies"),
+    [(CHAIN, False), (LIGHT, False), (NONE, False), (LIGHT, True)],
+)
 def test_all_ways_of_augmenting_give_the_same_shapes(copied, augmentation, copies):
     batches = reader.training_batches(
         copied, "train", spec=PAPER, batch_size=5, augmentation=augmentation, copies=copies
@@ -159,10 +170,10 @@ def test_all_ways_of_augmenting_give_the_same_shapes(copied, augmentation, copie
 
 def test_three_epochs_of_copies_show_all_variants_with_their_stored_targets(copied):
     expected = {}
-    for paths in split_files(copied, "train", copies=True).variants:
+    for paths in copied.files("train", copies=True).variants:
         for serialized in tf.data.TFRecordDataset(list(paths)):
             record = parse(serialized)
-            picture = decode(record["image"]).numpy()
+            picture = decode_resized(record["image"]).numpy()
             if "train_copy" in paths[0]:  # its mean colour went through JPEG; the reader paints it anew
                 top, left, height, width = record["shown"].numpy()
                 part = np.s_[top : top + height, left : left + width]
@@ -243,14 +254,16 @@ import tensorflow as tf
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.model.spec import PAPER
-from ssd300.preprocessing.augmentation.settings import NONE
+from ssd300.preprocessing.augmentation.settings import NO_AUGMENTATION
 from ssd300.training.reading.reader import training_batches
 
+dataset = EncodedDataset.open(sys.argv[1])
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 def make(context):
     return training_batches(
-        sys.argv[1], "train", spec=PAPER, batch_size=8, augmentation=NONE, input_context=context
+        dataset, "train", spec=PAPER, batch_size=8, augmentation=NO_AUGMENTATION, input_context=context
     )
 batches = iter(strategy.distribute_datasets_from_function(make))
 seen = []
@@ -265,9 +278,9 @@ print("pictures", len(seen), "different", len(set(seen)))
 """
 
 
-def test_a_mirrored_strategy_reads_an_epoch_on_two_devices(shapes_dataset):
+def test_a_mirrored_strategy_reads_an_epoch_on_two_devices(shapes):
     done = subprocess.run(
-        [sys.executable, "-c", _TWO_REPLICAS, shapes_dataset], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", _TWO_REPLICAS, shapes.folder], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "pictures 24 different 24" in done.stdout

@@ -6,8 +6,8 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ssd300.datasets.encoded_dataset import SplitFiles
 from ssd300.training.reading.record_order import epoch_and_number, ordered_records
-from ssd300.training.split_files import SplitFiles
 
 UNEQUAL = (5, 1, 0, 7, 3)
 # 19 files of at most 4 records, two of them empty: an epoch of 49 records has two blocks.

@@ -1,30 +1,32 @@
-"""Which files a split has: of a dataset with two augmented copies of `train`, in files of five records."""
+"""The files of splits: of a dataset with two augmented copies of `train`, in files of five records."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
 
 from ssd300.datasets.classes import ClassList
+from ssd300.datasets.encoded_dataset import (
+    EncodedDataset,
+    SplitFiles,
+)
 from ssd300.datasets.record import parse
 from ssd300.datasets.shapes import CLASSES, write_shapes_tree
 from ssd300.datasets.sources.folder import FolderSource
-from ssd300.preprocessing.identity import COMPLETED, IncompleteDatasetError
 from ssd300.preprocessing.job import preprocess
+from ssd300.preprocessing.runners.execution import Execution
 from ssd300.preprocessing.settings import PreprocessSettings
-from ssd300.training.split_files import SplitFiles, number_of_copies, split_files, split_sizes
 
 
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory):
-    """Folder of an encoded dataset: 24 pictures in `train`, each with two copies, and 4 in `test`."""
+    """An encoded dataset: 24 pictures in `train`, each with two copies, and 4 in `test`."""
     folder = tmp_path_factory.mktemp("copied")
     write_shapes_tree(folder / "tree", {"train": 24, "test": 4}, seed=0)
     sources = tuple(FolderSource(split, str(folder / "tree"), split) for split in ("train", "test"))
     settings = PreprocessSettings(sources=sources, classes=ClassList(CLASSES), shard_size=5, copies=2)
-    preprocess(settings, str(folder / "dataset"), workers=1, max_rejected=0.0)
-    return str(folder / "dataset")
+    preprocess(settings, str(folder / "dataset"), Execution(workers=1, max_rejected=0.0))
+    return EncodedDataset.open(str(folder / "dataset"))
 
 
 def ids(paths):
@@ -39,15 +41,19 @@ def write(path, contents):
 
 
 def test_copies_are_no_splits_of_their_own(copied):
-    assert split_sizes(copied) == {"train": 24, "test": 4}
+    assert copied.splits == {"train": 24, "test": 4}
 
 
 def test_only_the_split_that_was_copied_has_copies(copied):
-    assert [number_of_copies(copied, split) for split in ("train", "test", "nothing")] == [2, 0, 0]
+    assert [copied.identity.copies.get(split, 0) for split in ("train", "test", "nothing")] == [
+        2,
+        0,
+        0,
+    ]
 
 
 def test_without_copies_there_is_one_variant_whose_files_hold_all_records(copied):
-    files = split_files(copied, "train")
+    files = copied.files("train")
     assert len(files.variants) == 1
     assert (files.records, sum(files.lengths), len(files.lengths)) == (24, 24, 5)
     assert max(files.lengths) <= 5
@@ -56,16 +62,16 @@ def test_without_copies_there_is_one_variant_whose_files_hold_all_records(copied
 
 
 def test_record_bytes_is_the_mean_size_of_an_original(copied):
-    files = split_files(copied, "train")
+    files = copied.files("train")
     sizes = [len(record) for record in tf.data.TFRecordDataset(list(files.variants[0])).as_numpy_iterator()]
     assert files.record_bytes == pytest.approx(sum(sizes) / 24, rel=0.01)  # 16 bytes of framing, if they are counted
-    assert split_files(copied, "train", copies=True).record_bytes == files.record_bytes
+    assert copied.files("train", copies=True).record_bytes == files.record_bytes
 
 
 def test_copies_stand_behind_the_originals_and_show_the_same_pictures_in_the_same_order(copied):
-    files = split_files(copied, "train", copies=True)
+    files = copied.files("train", copies=True)
     assert files.records == 24
-    assert files.variants[0] == split_files(copied, "train").variants[0]
+    assert files.variants[0] == copied.files("train").variants[0]
     assert [Path(paths[0]).name.split("-")[1].split(".")[0] for paths in files.variants] == [
         "train",
         "train_copy1",
@@ -77,32 +83,18 @@ def test_copies_stand_behind_the_originals_and_show_the_same_pictures_in_the_sam
 
 
 def test_a_copy_can_be_named_as_a_split(copied):
-    assert split_files(copied, "train_copy2").variants[0] == split_files(copied, "train", copies=True).variants[2]
+    assert copied.files("train_copy2").variants[0] == copied.files("train", copies=True).variants[2]
 
 
 def test_an_unknown_split_is_refused_with_those_there_are_but_not_the_copies(copied):
     with pytest.raises(ValueError, match=r"no split 'val', it has: ") as refused:
-        split_files(copied, "val")
+        copied.files("val")
     assert set(str(refused.value).rsplit(": ", 1)[1].split(", ")) == {"train", "test"}
 
 
 def test_a_split_without_copies_is_refused_with_the_option_that_makes_them(copied):
-    with pytest.raises(ValueError, match=r"no augmented copies of 'test'.*--copies"):
-        split_files(copied, "test", copies=True)
-
-
-@pytest.mark.parametrize(
-    "read", [split_sizes, lambda f: number_of_copies(f, "train"), lambda f: split_files(f, "train")]
-)
-def test_a_folder_whose_job_has_not_ended_is_refused(copied, tmp_path, read):
-    shutil.copytree(copied, tmp_path / "dataset", ignore=shutil.ignore_patterns(COMPLETED))
-    with pytest.raises(IncompleteDatasetError, match="COMPLETED"):
-        read(str(tmp_path / "dataset"))
-
-
-def test_a_folder_that_is_none_is_refused(tmp_path):
-    with pytest.raises(IncompleteDatasetError, match="COMPLETED"):
-        split_sizes(str(tmp_path / "nowhere"))
+    with pytest.raises(ValueError, match=r"no augmented copies of 'test'"):
+        copied.files("test", copies=True)
 
 
 def test_a_record_is_found_by_its_number_in_all_variants(tmp_path):

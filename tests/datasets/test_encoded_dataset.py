@@ -9,19 +9,15 @@ from pathlib import Path
 import pytest
 
 from ssd300.datasets.classes import ClassList
-from ssd300.datasets.shapes import CLASSES
-from ssd300.datasets.sources.folder import FolderSource
-from ssd300.model.default_boxes import digest
-from ssd300.model.spec import ARTICLE, PAPER
-from ssd300.preprocessing.identity import (
+from ssd300.datasets.encoded_dataset import (
+    EncodedDataset,
     Identity,
     IdentityMismatchError,
     IncompleteDatasetError,
-    identity_of,
-    read_identity,
 )
-from ssd300.preprocessing.plan import make_plan
-from ssd300.preprocessing.settings import PreprocessSettings
+from ssd300.datasets.shapes import CLASSES
+from ssd300.model.default_boxes import digest, encoding_fields
+from ssd300.model.spec import ARTICLE, PAPER
 
 
 @pytest.fixture
@@ -31,7 +27,7 @@ def dataset(shapes_dataset, tmp_path) -> Path:
 
 
 def test_a_dataset_says_what_it_was_made_with(shapes_dataset):
-    identity = read_identity(shapes_dataset)
+    identity = EncodedDataset.open(shapes_dataset).identity
     assert identity.preset == "paper"
     assert identity.classes == ClassList(CLASSES)
     fields = identity.fields
@@ -47,11 +43,11 @@ def test_a_dataset_says_what_it_was_made_with(shapes_dataset):
 
 def test_the_marker_carries_the_fingerprint(shapes_dataset):
     marker = json.loads(Path(shapes_dataset, "COMPLETED").read_text())
-    assert marker["fingerprint"] == read_identity(shapes_dataset).fingerprint
+    assert marker["fingerprint"] == EncodedDataset.open(shapes_dataset).identity.fingerprint
 
 
 def test_the_right_model_passes_the_check(shapes_dataset):
-    read_identity(shapes_dataset).check(PAPER, num_classes=4)
+    EncodedDataset.open(shapes_dataset).identity.check(encoding_fields(PAPER), num_classes=4)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +64,7 @@ def test_the_check_names_the_fields_that_differ_with_both_values(
     shapes_dataset, spec, num_classes, differing, agreeing
 ):
     with pytest.raises(IdentityMismatchError) as caught:
-        read_identity(shapes_dataset).check(spec, num_classes)
+        EncodedDataset.open(shapes_dataset).identity.check(encoding_fields(spec), num_classes=num_classes)
     assert isinstance(caught.value, ValueError)
     for text in differing:
         assert text in str(caught.value)
@@ -80,11 +76,11 @@ def test_a_different_grid_of_default_boxes_is_noticed(shapes_dataset):
     first, *others = PAPER.feature_maps
     moved = dataclasses.replace(PAPER, feature_maps=(dataclasses.replace(first, step=1 / 38), *others))
     with pytest.raises(IdentityMismatchError, match="default_boxes"):
-        read_identity(shapes_dataset).check(moved, 4)
+        EncodedDataset.open(shapes_dataset).identity.check(encoding_fields(moved), num_classes=4)
 
 
 def test_the_fingerprint_depends_on_every_field_and_not_on_their_order(shapes_dataset):
-    fields = read_identity(shapes_dataset).fields
+    fields = EncodedDataset.open(shapes_dataset).identity.fields
     fingerprint = Identity(fields).fingerprint
     assert Identity(dict(reversed(fields.items()))).fingerprint == fingerprint
     for name in fields:
@@ -95,8 +91,8 @@ def test_the_fingerprint_depends_on_every_field_and_not_on_their_order(shapes_da
 def test_a_changed_file_is_refused(dataset, change):
     path = dataset / "identity.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(IdentityMismatchError, match=r"identity\.json was changed"):
-        read_identity(str(dataset))
+    with pytest.raises(IdentityMismatchError, match=r"identity\.json was edited"):
+        EncodedDataset.open(str(dataset))
 
 
 def test_a_removed_fingerprint_is_refused(dataset):
@@ -105,13 +101,13 @@ def test_a_removed_fingerprint_is_refused(dataset):
     del content["fingerprint"]
     path.write_text(json.dumps(content))
     with pytest.raises(IdentityMismatchError):
-        read_identity(str(dataset))
+        EncodedDataset.open(str(dataset))
 
 
 def test_a_dataset_that_is_not_finished_is_refused_with_the_way_out(dataset):
     (dataset / "COMPLETED").unlink()
-    with pytest.raises(IncompleteDatasetError, match=r"COMPLETED.*ssd300 preprocess"):
-        read_identity(str(dataset))
+    with pytest.raises(IncompleteDatasetError, match=r"no file COMPLETED; run its preprocessing job to the end"):
+        EncodedDataset.open(str(dataset))
 
 
 @pytest.mark.parametrize("text", [None, "", "{"])
@@ -119,43 +115,33 @@ def test_a_missing_or_damaged_identity_file_is_named(dataset, text):
     path = dataset / "identity.json"
     path.unlink() if text is None else path.write_text(text)
     with pytest.raises(ValueError, match=r"identity\.json"):
-        read_identity(str(dataset))
+        EncodedDataset.open(str(dataset))
 
 
 def test_a_folder_that_is_no_dataset_is_refused(tmp_path):
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(IncompleteDatasetError, match="not a finished dataset"):
-            read_identity(str(folder))
+            EncodedDataset.open(str(folder))
 
 
-def plan_of(root: Path, **options):
-    source = FolderSource("train", str(root), "train")
-    return make_plan(PreprocessSettings(sources=(source,), classes=ClassList(("ant",)), **options))
+def test_a_slash_at_the_end_of_the_folder_does_not_matter(shapes_dataset):
+    assert EncodedDataset.open(f"{shapes_dataset}/") == EncodedDataset.open(shapes_dataset)
 
 
-def test_a_moved_tree_has_the_same_identity_and_a_renamed_one_another(voc_tree, tmp_path):
-    root = voc_tree({"a": [], "b": []})
-    before = identity_of(plan_of(root))
-    moved = Path(shutil.copytree(root, tmp_path / "elsewhere" / "VOC2007"))
-    assert identity_of(plan_of(moved)) == before
-    renamed = Path(shutil.copytree(root, tmp_path / "VOC2012"))
-    assert identity_of(plan_of(renamed)).fingerprint != before.fingerprint
+def test_the_report_is_that_of_the_job(shapes_dataset):
+    assert EncodedDataset.open(shapes_dataset).report["total"]["written"] == 36
 
 
-def test_other_pictures_order_or_settings_make_another_identity(voc_tree):
-    ids = {f"{number}": [] for number in range(20)}
-    root = voc_tree(ids)
-    prints = {identity_of(plan_of(root, **options)).fingerprint for options in (
-        {}, {"seed": 1}, {"preset": "article"}, {"convention": "inclusive"}, {"verify": "header"}, {"shard_size": 7},
-        {"min_size": 3.0}, {"drop_empty": True}, {"copies": 1}, {"copies": 2},
-        {"copies": 1, "augment": ("expand=off",)},
-    )}  # fmt: skip
-    prints.add(identity_of(plan_of(voc_tree(ids | {"one_more": []}))).fingerprint)
-    assert len(prints) == 12
+def test_each_file_is_read_once_for_a_whole_training(shapes_dataset, tmp_path, monkeypatch):
+    from ssd300.datasets import encoded_dataset
+    from ssd300.training.fit import train
+    from ssd300.training.settings import TrainSettings
 
-
-def test_copies_and_how_they_were_made(voc_tree):
-    root = voc_tree({"a": []})
-    copies = identity_of(plan_of(root, copies=2, augment=("crop=off",)))
-    assert copies.copies == {"train": 2}
-    assert (copies.fields["copy_augmentation"]["crop"], copies.fields["copy_augmentation"]["expand"]) == (None, 4.0)
+    read = []
+    real = encoded_dataset.read_json
+    monkeypatch.setattr(encoded_dataset, "read_json", lambda path: read.append(Path(path).name) or real(path))
+    settings = TrainSettings(
+        shapes_dataset, width=0.02, norm="batch", weights="none", steps=1, batch_size=2, validation_split="test"
+    )
+    train(settings, tmp_path / "run")
+    assert sorted(read) == ["dataset_info.json", "identity.json"]

@@ -9,12 +9,12 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssd300.preprocessing.augmentation.windows import look_through
+from ssd300.preprocessing.augmentation.windows import project_objects
 
 WHOLE = [0.0, 0.0, 1.0, 1.0]
 
 
-def slow_look_through(window, boxes):
+def slow_project_objects(window, boxes):
     """MeetEmitConstraint CENTER and ProjectBBox; numbers and boxes of what is seen, and how close it was."""
     seen, margin = [], 1.0
     height, width = window[2] - window[0], window[3] - window[1]
@@ -33,11 +33,11 @@ def slow_look_through(window, boxes):
 
 
 def seen(windows, boxes, owners):
-    visible = look_through(
+    visible = project_objects(
         np.asarray(windows, np.float32), np.asarray(boxes, np.float32).reshape(-1, 4), np.asarray(owners, np.int32)
     )
-    assert (visible.numbers.dtype, visible.boxes.dtype) == (tf.int32, tf.float32)
-    return visible.numbers.numpy(), visible.boxes.numpy()
+    assert (visible.indices.dtype, visible.boxes.dtype) == (tf.int32, tf.float32)
+    return visible.indices.numpy(), visible.boxes.numpy()
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def seen(windows, boxes, owners):
         ([-0.5, -0.25, 1.5, 1.75], [0.0, 0.0, 1.0, 0.5], [0.25, 0.125, 0.75, 0.375]),
     ],
 )
-def test_look_through(window, box, expected):
+def test_project_objects(window, box, expected):
     numbers, boxes = seen([window], [box], [0])
     assert numbers.tolist() == ([] if expected is None else [0])
     np.testing.assert_allclose(boxes, np.reshape(expected or [], (-1, 4)), rtol=0, atol=1e-6)
@@ -103,7 +103,7 @@ def random_batch(chance, pictures, step):
     return np.array(boxes, np.float32).reshape(-1, 4), np.array(owners, np.int32)
 
 
-def test_look_through_equals_caffes_loops():
+def test_project_objects_equals_caffes_loops():
     boxes, owners = random_batch(random.Random(1), 200, 0.002)
     windows = drawn_windows(200)
     windows[:3] = WHOLE
@@ -112,7 +112,7 @@ def test_look_through_equals_caffes_loops():
     left_out = kept = 0
     for i, window in enumerate(windows.astype(float).tolist()):
         own = np.flatnonzero(owners == i)
-        expected, margin = slow_look_through(window, boxes[own].astype(float).tolist())
+        expected, margin = slow_project_objects(window, boxes[own].astype(float).tolist())
         if margin < 1e-6:
             left_out += 1
             continue
@@ -133,7 +133,7 @@ any_windows = st.tuples(sides, sides).map(
     lambda s: np.array([s[0][0], s[1][0], s[0][0] + s[0][1], s[1][0] + s[1][1]], np.float32)
 )
 look = tf.function(
-    look_through,
+    project_objects,
     input_signature=[
         tf.TensorSpec([None, 4], tf.float32),
         tf.TensorSpec([None, 4], tf.float32),

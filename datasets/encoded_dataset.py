@@ -1,0 +1,199 @@
+"""An encoded dataset on disk: its files, what it was made with, and its splits. Nothing else knows the files' names."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import Any, Literal
+
+from ssd300.datasets.classes import ClassList
+from ssd300.datasets.errors import InputError
+from ssd300.datasets.files import exists, read_json
+from ssd300.datasets.sources.base import copy_split
+
+DATASET_NAME = "ssd300"
+IDENTITY = "identity.json"
+REPORT, REPORT_PAGE, REJECTED = "report.json", "report.html", "rejected.jsonl"
+# Written last: a folder without it is not a dataset, whatever else is in it.
+COMPLETED = "COMPLETED"
+_TFDS_INFO = "dataset_info.json"
+
+
+def shard_name(split: str, index: int, count: int) -> str:
+    """Name of a split's file, as TFDS expects it."""
+    return f"{DATASET_NAME}-{split}.tfrecord-{index:05d}-of-{count:05d}"
+
+
+class IncompleteDatasetError(InputError):
+    """A folder is not an encoded dataset, or its job has not finished."""
+
+
+class IdentityMismatchError(InputError):
+    """A dataset was encoded for another model, or its identity was edited."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a dataset was made with; plain values by name."""
+
+    fields: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the fields."""
+        return hashlib.sha256(json.dumps(self.fields, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def classes(self) -> ClassList:
+        """The class list."""
+        return ClassList(tuple(self.fields["classes"]))
+
+    @property
+    def preset(self) -> Literal["paper", "article"]:
+        """Name of the preset."""
+        return self.fields["preset"]
+
+    @property
+    def copies(self) -> dict[str, int]:
+        """How many augmented copies each image has, by split; splits without any are left out."""
+        return self.fields["copies"]
+
+    def to_json(self) -> str:
+        """As text, for ``identity.json``."""
+        return json.dumps({"fingerprint": self.fingerprint, **self.fields}, indent=2)
+
+    def check(self, encoding: Mapping[str, Any], *, num_classes: int) -> None:
+        """Checks that a model can train on the dataset.
+
+        Args:
+            encoding: what the model expects, as `ssd300.model.default_boxes.encoding_fields` gives it.
+            num_classes: of the model, background included.
+
+        Raises:
+            IdentityMismatchError: it names every field that differs, with both values.
+        """
+        expected = {**encoding, "number of classes": num_classes}
+        got = {**self.fields, "number of classes": len(self.fields["classes"]) + 1}
+        differing = [name for name in expected if expected[name] != got.get(name)]
+        if differing:
+            lines = [
+                f"  {name}: the model expects {expected[name]!r}, the dataset has {got.get(name)!r}"
+                for name in differing
+            ]
+            raise IdentityMismatchError("\n".join(["the dataset was encoded for another model:", *lines]))
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """The shards of a split.
+
+    Attributes:
+        variants: paths of the shards in their order, of the original images first, then of each of the augmented
+            copies that are to be read. Record n of a shard shows the same image in all variants.
+        lengths: number of records of each shard.
+        record_bytes: mean size of a record of the original images.
+    """
+
+    variants: tuple[tuple[str, ...], ...]
+    lengths: tuple[int, ...]
+    record_bytes: float
+
+    @property
+    def records(self) -> int:
+        """Number of records of a variant: an epoch."""
+        return sum(self.lengths)
+
+    def read(self, number: int) -> list[Any]:
+        """All variants, scalar string tensors, of the serialized record with this number."""
+        import tensorflow as tf
+
+        shard, ends = 0, list(accumulate(self.lengths))
+        while ends[shard] <= number:
+            shard += 1
+        within = number - (ends[shard] - self.lengths[shard])
+        files = (tf.data.TFRecordDataset(paths[shard]) for paths in self.variants)
+        return [next(iter(records.skip(within))) for records in files]
+
+
+@dataclass(frozen=True)
+class EncodedDataset:
+    """A finished dataset; `open` reads its identity and the table of its splits, once.
+
+    Attributes:
+        folder: its folder, any path that ``tf.io.gfile`` knows.
+        identity: what it was made with.
+    """
+
+    folder: str
+    identity: Identity
+    _splits: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def open(cls, folder: str) -> "EncodedDataset":
+        """The dataset in a folder.
+
+        Raises:
+            IncompleteDatasetError: the folder is not a finished dataset.
+            IdentityMismatchError: ``identity.json`` was edited: its fingerprint does not match.
+        """
+        folder = folder.rstrip("/") or folder
+        if not exists(f"{folder}/{COMPLETED}"):
+            raise IncompleteDatasetError(
+                f"{folder} is not a finished dataset: it has no file {COMPLETED}; run its preprocessing job to the end"
+            )
+        fields = _read(f"{folder}/{IDENTITY}")
+        stored = fields.pop("fingerprint", None)
+        identity = Identity(fields)
+        if identity.fingerprint != stored:
+            raise IdentityMismatchError(
+                f"{folder}/{IDENTITY} was edited: its fingerprint is {stored}, its fields give {identity.fingerprint}"
+            )
+        splits = {split["name"]: split for split in _read(f"{folder}/{_TFDS_INFO}")["splits"]}
+        return cls(folder, identity, splits)
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """``report.json``: what happened to the images, by split and in total."""
+        return _read(f"{self.folder}/{REPORT}")
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Number of records of each split, without the augmented copies."""
+        copies = self.identity.copies.items()
+        hidden = {copy_split(split, number) for split, count in copies for number in range(1, count + 1)}
+        return {name: sum(_lengths(split)) for name, split in self._splits.items() if name not in hidden}
+
+    def files(self, split: str, *, copies: bool = False) -> SplitFiles:
+        """The files of a split, with those of its augmented copies if wanted.
+
+        Raises:
+            InputError: the dataset has no such split, or no copies of it; the message names what it has.
+        """
+        if split not in self._splits:
+            raise InputError(f"{self.folder} has no split {split!r}, it has: {', '.join(self.splits)}")
+        names = [split]
+        if copies:
+            count = self.identity.copies.get(split, 0)
+            if not count:
+                raise InputError(f"{self.folder} has no augmented copies of {split!r}; a job with copies makes them")
+            names += [copy_split(split, number) for number in range(1, count + 1)]
+        lengths = _lengths(self._splits[split])
+        shards = range(len(lengths))
+        return SplitFiles(
+            tuple(tuple(f"{self.folder}/{shard_name(name, n, len(lengths))}" for n in shards) for name in names),
+            lengths,
+            int(self._splits[split]["numBytes"]) / max(sum(lengths), 1),
+        )
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        return dict(read_json(path))
+    except (InputError, ValueError, TypeError) as error:
+        raise IncompleteDatasetError(f"{path} cannot be read: {error}") from None
+
+
+def _lengths(split: Mapping[str, Any]) -> tuple[int, ...]:
+    return tuple(int(length) for length in split["shardLengths"])
