@@ -140,16 +140,11 @@ def parse(serialized: tf.Tensor) -> dict[str, Any]:
         ``targets`` and ``flipped_targets``, each a tuple of ``indices`` int32 ``[M]``, ``labels`` int32 ``[M]`` and
         ``offsets`` float32 ``[M, 4]``.
     """
-    schema = {
-        key: tf.io.FixedLenFeature(column.shape, column.stored)
-        if key in _SINGLE
-        else tf.io.FixedLenSequenceFeature(column.shape, column.stored, allow_missing=True)
-        for key, column in _COLUMNS.items()
-    }
-    parsed = _cast(tf.io.parse_single_example(serialized, schema))
+    schema = {key: _fixed(column, several=key not in _SINGLE) for key, column in _COLUMNS.items()}
+    parsed = tf.io.parse_single_example(serialized, schema)
 
     def rows(part: str) -> tuple[tf.Tensor, ...]:
-        return tuple(parsed[f"{part}/{name}"] for name in _ROWS[part])
+        return tuple(tf.cast(parsed[f"{part}/{name}"], column.dtype) for name, column in _ROWS[part].items())
 
     objects = dict(zip(("boxes", "labels", "difficult", "truncated"), rows(OBJECTS), strict=True))
     return {
@@ -157,15 +152,17 @@ def parse(serialized: tf.Tensor) -> dict[str, Any]:
         "filename": parsed[FILENAME],
         "id": parsed[ID],
         "size": _size(parsed),
-        "shown": parsed[SHOWN],
+        "shown": tf.cast(parsed[SHOWN], tf.int32),
         **objects,
         "targets": rows(TARGETS),
         "flipped_targets": rows(FLIPPED),
     }
 
 
-def _cast(parsed: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    return {key: tf.cast(value, _COLUMNS[key].dtype) for key, value in parsed.items()}
+def _fixed(column: _Column, *, several: bool = False) -> Any:
+    if several:
+        return tf.io.FixedLenSequenceFeature(column.shape, column.stored, allow_missing=True)
+    return tf.io.FixedLenFeature(column.shape, column.stored)
 
 
 class Rows(NamedTuple):
@@ -195,9 +192,10 @@ def parse_batch(serialized: tf.Tensor, *parts: str) -> dict[str, Any]:
         ``image``, undecoded JPEGs ``[B]``; ``sizes``, heights and widths, int32 ``[B, 2]``; ``shown``, int32
         ``[B, 4]``; `Rows` by part.
     """
-    single = (IMAGE, HEIGHT, WIDTH, SHOWN)
-    keys = {part: [f"{part}/{name}" for name in _WANTED[part]] for part in parts}
-    schema: dict[str, Any] = {key: tf.io.FixedLenFeature(_COLUMNS[key].shape, _COLUMNS[key].stored) for key in single}
+    of_targets = ("offsets", "label", "index")
+    wanted = {OBJECTS: ("bbox", "label"), TARGETS: of_targets, FLIPPED: of_targets}
+    keys = {part: [f"{part}/{name}" for name in wanted[part]] for part in parts}
+    schema = {key: _fixed(_SINGLE[key]) for key in (IMAGE, HEIGHT, WIDTH, SHOWN)}
     schema |= {key: tf.io.RaggedFeature(_COLUMNS[key].stored) for own in keys.values() for key in own}
     parsed = tf.io.parse_example(serialized, schema)
 
@@ -209,36 +207,21 @@ def parse_batch(serialized: tf.Tensor, *parts: str) -> dict[str, Any]:
             *(tf.cast(parsed[key].values, tf.int32) for key in index),
         )
 
-    whole = _cast({key: parsed[key] for key in single})
-    result = {"image": whole[IMAGE], "sizes": _size(whole), "shown": whole[SHOWN]}
-    return {**result, **{part: rows(*own) for part, own in keys.items()}}
-
-
-# What `Rows` takes, in its order.
-_WANTED = {OBJECTS: ("bbox", "label"), TARGETS: ("offsets", "label", "index"), FLIPPED: ("offsets", "label", "index")}
+    single = {"image": parsed[IMAGE], "sizes": _size(parsed), "shown": tf.cast(parsed[SHOWN], tf.int32)}
+    return {**single, **{part: rows(*own) for part, own in keys.items()}}
 
 
 def _size(parsed: dict[str, tf.Tensor]) -> tf.Tensor:
-    return tf.stack([parsed[HEIGHT], parsed[WIDTH]], axis=-1)
+    return tf.cast(tf.stack([parsed[HEIGHT], parsed[WIDTH]], axis=-1), tf.int32)
 
 
 def parse_record(serialized: bytes) -> Record:
     """The record that `Record.serialize` wrote, as arrays."""
     found = tf.nest.map_structure(lambda tensor: tensor.numpy(), parse(tf.constant(serialized)))
-    return Record(
-        image=found["image"],
-        height=int(found["size"][0]),
-        width=int(found["size"][1]),
-        shown=found["shown"].tolist(),
-        filename=found["filename"].decode(),
-        picture_id=found["id"].decode(),
-        boxes=found["boxes"],
-        labels=found["labels"].tolist(),
-        difficult=found["difficult"].tolist(),
-        truncated=found["truncated"].tolist(),
-        targets=found["targets"],
-        flipped_targets=found["flipped_targets"],
-    )
+    height, width = found.pop("size").tolist()
+    texts = {"filename": found.pop("filename").decode(), "picture_id": found.pop("id").decode()}
+    lists = {name: found.pop(name).tolist() for name in ("labels", "difficult", "truncated", "shown")}
+    return Record(height=height, width=width, **texts, **lists, **found)
 
 
 def tfds_features(class_names: Sequence[str]) -> Any:
@@ -246,23 +229,18 @@ def tfds_features(class_names: Sequence[str]) -> Any:
     import tensorflow_datasets as tfds  # seconds to import, and only the end of the Beam job needs it
 
     features = tfds.features
-    label = features.ClassLabel(names=list(class_names))
-    special = {
-        "Image": features.Image(shape=(None, None, 3), encoding_format="jpeg"),
-        "Text": features.Text(),
-        "BBoxFeature": features.BBoxFeature(),
-        "ClassLabel": label,
+    options: dict[str, dict[str, Any]] = {
+        "Image": {"shape": (None, None, 3), "encoding_format": "jpeg"},
+        "ClassLabel": {"names": list(class_names)},
     }
 
     def feature(column: _Column) -> Any:
-        if column.feature is not None:
-            return special[column.feature]
-        dtype = column.dtype.as_numpy_dtype
-        return features.Tensor(shape=column.shape, dtype=dtype) if column.shape else dtype
+        if column.feature is None:
+            return features.Tensor(shape=column.shape, dtype=column.dtype.as_numpy_dtype)
+        return getattr(features, column.feature)(**options.get(column.feature, {}))
 
-    single = {key: feature(column) for key, column in _SINGLE.items()}
-    rows = {
-        part: features.Sequence({name: feature(column) for name, column in columns.items()})
-        for part, columns in _ROWS.items()
-    }
-    return features.FeaturesDict({**single, **rows})
+    def all_of(columns: dict[str, _Column]) -> dict[str, Any]:
+        return {name: feature(column) for name, column in columns.items()}
+
+    rows = {part: features.Sequence(all_of(columns)) for part, columns in _ROWS.items()}
+    return features.FeaturesDict({**all_of(_SINGLE), **rows})
