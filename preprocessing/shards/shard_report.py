@@ -105,8 +105,7 @@ class ShardReport:
         content["rejects"] = [Reject(**reject) for reject in content["rejects"]]
         content["worst"] = [PoorlyReached(**one) for one in content["worst"]]
         content["histograms"] = {name: Counter(counts) for name, counts in content["histograms"].items()}
-        for name in ("findings", "objects", "matches"):
-            content[name] = Counter(content[name])
+        content |= {name: Counter(content[name]) for name, empty in vars(cls()).items() if isinstance(empty, Counter)}
         return cls(**content)
 
 
