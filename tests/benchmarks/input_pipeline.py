@@ -20,8 +20,12 @@ from ssd300.datasets.sources.folder import FolderSource
 from ssd300.model import boxes as box_ops
 from ssd300.model.default_boxes import default_boxes
 from ssd300.model.spec import PAPER
-from ssd300.preprocessing.augmentation.settings import LIGHT_AUGMENTATION, NO_AUGMENTATION, Augmentation
-from ssd300.preprocessing.augmentation.settings import PAPER as CHAIN
+from ssd300.preprocessing.augmentation.settings import (
+    LIGHT_AUGMENTATION,
+    NO_AUGMENTATION,
+    PAPER_AUGMENTATION,
+    Augmentation,
+)
 from ssd300.preprocessing.job import preprocess
 from ssd300.preprocessing.settings import PreprocessSettings
 from ssd300.training.reading.reader import training_batches
@@ -48,7 +52,7 @@ def main() -> None:
             return subprocess_rate(CONTENDERS / script, tree, folder, "--threads", cores, "--seconds", seconds)
 
         readers = {
-            "ssd300, the paper's whole chain": _Reader(dataset, CHAIN),
+            "ssd300, the paper's whole chain": _Reader(dataset, PAPER_AUGMENTATION),
             f"ssd300, colours and mirror on {COPIES} copies": _Reader(dataset, LIGHT_AUGMENTATION, copies=True),
             "ssd300, colours and mirror": _Reader(dataset, LIGHT_AUGMENTATION),
             "ssd300, decode and resize alone": _Reader(dataset, NO_AUGMENTATION),

@@ -28,6 +28,13 @@ def test_labels_follow_the_lists_own_order():
     assert classes.with_background == ("background", "zebra", "ant")
 
 
+def test_label_one_is_the_first_class_and_others_outside_the_list_have_no_name():
+    assert [ClassList(("zebra", "ant")).name(label) for label in (1, 2)] == ["zebra", "ant"]
+    for label in (-1, 0, 3):
+        with pytest.raises(IndexError):
+            ClassList(("zebra", "ant")).name(label)
+
+
 def test_a_label_is_found_in_any_spelling_and_is_exact_tells_them_apart():
     classes = ClassList(("Traffic Light", "car"))
     assert classes.label("traffic light") == classes.label("TRAFFICLIGHT") == 1
@@ -67,8 +74,8 @@ def test_a_class_file_has_a_name_a_line_comments_and_blank_lines(tmp_path):
     assert read_class_file(path) == ClassList(("zebra", "traffic light", "caf\u00e9"))
 
 
-def test_a_class_file_that_is_not_there_says_what_is_possible(tmp_path):
-    with pytest.raises(ValueError, match=r"voc.*auto.*none\.txt"):
+def test_a_class_file_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"none\.txt cannot be read"):
         read_class_file(tmp_path / "none.txt")
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ssd300.datasets.classes import ClassList
 from ssd300.datasets.sources.folder import FolderSource
+from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION
 from ssd300.preprocessing.plan import Plan, Shard, make_plan
 from ssd300.preprocessing.settings import PreprocessSettings
 
@@ -150,7 +151,7 @@ def test_a_source_that_is_read_in_order_gives_shards_of_neighbours(tmp_path):
     "change",
     [
         {"preset": "article"},
-        {"convention": "inclusive"},
+        {"coordinates": "inclusive"},
         {"verify": "header"},
         {"seed": 1},
         {"shard_size": 7},
@@ -158,7 +159,7 @@ def test_a_source_that_is_read_in_order_gives_shards_of_neighbours(tmp_path):
         {"drop_empty": True},
         {"classes": ClassList(("bee", "ant"))},
         {"copies": 1},
-        {"copies": 1, "augment": ("expand=off",)},
+        {"copies": 1, "copy_augmentation": replace(PAPER_AUGMENTATION, expand=None)},
     ],
 )
 def test_the_digest_depends_on_every_setting(tmp_path, change):

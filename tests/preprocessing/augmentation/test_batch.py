@@ -16,13 +16,13 @@ from ssd300.model import boxes as box_ops
 from ssd300.model.default_boxes import default_boxes
 from ssd300.model.spec import ARTICLE, PAPER
 from ssd300.preprocessing.augmentation import photometric, windows
-from ssd300.preprocessing.augmentation import settings as presets
 from ssd300.preprocessing.augmentation.batch import augment_batch
 from ssd300.preprocessing.augmentation.random import stream, uniform
 from ssd300.preprocessing.augmentation.render import decode_resized, render
+from ssd300.preprocessing.augmentation.settings import LIGHT_AUGMENTATION, NO_AUGMENTATION, PAPER_AUGMENTATION
 from ssd300.preprocessing.encoding.targets import encode_ground_truth, to_dense
 
-NONE, LIGHT, CHAIN = presets.NONE, presets.LIGHT, presets.PAPER
+NONE, LIGHT, CHAIN = NO_AUGMENTATION, LIGHT_AUGMENTATION, PAPER_AUGMENTATION
 MEAN = (123, 117, 104)
 MIRROR = replace(NONE, flip_probability=1.0)
 WITHOUT_COLORS = replace(CHAIN, photometric_probability=0.0)

@@ -112,7 +112,7 @@ def test_a_reject_whose_message_has_line_breaks_stays_one_line():
 
 def test_the_most_frequent_faults_come_first_with_an_example():
     rejects = [reject(9, "empty_picture"), *(reject(number) for number in range(1200)), reject(7, "bad_number")]
-    lines = most_frequent(rejects, most=2).splitlines()
+    lines = most_frequent(rejects, limit=2).splitlines()
     assert len(lines) == 2
     assert "1,200" in lines[0]
     assert "no_area" in lines[0]

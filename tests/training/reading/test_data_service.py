@@ -11,7 +11,7 @@ from helpers import changed
 from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.model.spec import PAPER
 from ssd300.preprocessing.augmentation.settings import LIGHT_AUGMENTATION
-from ssd300.preprocessing.augmentation.settings import PAPER as CHAIN
+from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION as CHAIN
 from ssd300.training.reading.data_service import read_through
 from ssd300.training.reading.reader import training_batches
 
