@@ -84,7 +84,7 @@ def read_class_file(path: str | Path) -> ClassList:
 
 
 def from_names(names: Iterable[str]) -> ClassList:
-    """All names that occur as a class list, sorted; of spellings that differ by case or blanks the commonest stays."""
+    """All names that occur as a class list, sorted; of spellings that differ in case or spaces, the most frequent."""
     spellings: dict[str, dict[str, int]] = {}
     for name in names:
         counts = spellings.setdefault(canonical(name), {})

@@ -16,7 +16,7 @@ _OBJECTS, _BOXES = "tab:green", "tab:red"
 
 
 def plot_classes(objects: dict[str, int]) -> bytes:
-    """Number of objects by class, the commonest first, as a PNG."""
+    """Number of objects by class, the most frequent first, as a PNG."""
     ranked = sorted(objects.items(), key=lambda item: -item[1])
     height = 0.9 + 0.24 * len(ranked)  # inches
     figure = Figure(figsize=(9, height))

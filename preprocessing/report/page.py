@@ -78,7 +78,7 @@ def _findings(findings: dict[str, int]) -> Table:
 
 
 def _rejected(rejects: Sequence[Reject]) -> Table:
-    """The faults, the commonest first, with a few examples each."""
+    """The faults, the most frequent first, with a few examples each."""
     rows: list[tuple[str, ...]] = []
     for fault, count in Counter(reject.fault for reject in rejects).most_common():
         examples = [reject for reject in rejects if reject.fault == fault][:_EXAMPLES]
