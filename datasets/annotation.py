@@ -50,6 +50,11 @@ def parse_annotation(xml: bytes, path: str) -> Annotation:
 
     Raises:
         RejectedError: the XML cannot be used; the fault says why.
+
+    >>> from ssd300.datasets import parse_annotation
+    >>> xml = b"<annotation><size><width>500</width><height>375</height></size></annotation>"
+    >>> parse_annotation(xml, "000001.xml").size
+    (500, 375)
     """
     root = _parse(xml, path)
     if root.tag != "annotation":

@@ -26,6 +26,10 @@ class ClassList:
 
     Attributes:
         names: class names without the background; the first has label 1.
+
+    >>> from ssd300.datasets import ClassList
+    >>> ClassList(("cat", "dog")).label("Dog")
+    2
     """
 
     names: tuple[str, ...]

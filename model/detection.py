@@ -31,7 +31,14 @@ class Detections(NamedTuple):
 
 
 def detect(outputs: Mapping[str, tf.Tensor], spec: Spec) -> Detections:
-    """Detections from the output of `ssd300.model.ssd300.SSD300` (``logits`` and ``offsets``)."""
+    """Detections from the output of `ssd300.model.ssd300.SSD300` (``logits`` and ``offsets``).
+
+    >>> import numpy as np
+    >>> from ssd300.model import PAPER, SSD300, detect
+    >>> model = SSD300(21, width=0.05)
+    >>> detect(model(np.zeros([1, 300, 300, 3], np.float32)), PAPER).boxes.shape
+    TensorShape([1, 200, 4])
+    """
     boxes = box_coder.decode(outputs["offsets"], tf.constant(default_boxes(spec)), variances=spec.variances)
     return suppress(boxes, tf.nn.softmax(outputs["logits"]), spec=spec.suppression)
 

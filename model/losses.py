@@ -30,6 +30,13 @@ class MultiBoxLoss:
     Args:
         negatives_per_match: mined negatives for each match of a picture.
         localization_weight: the paper's alpha.
+
+    >>> import numpy as np
+    >>> from ssd300.model import MultiBoxLoss
+    >>> labels, offsets, logits = np.array([[1, 0, 0]]), np.zeros([1, 3, 4]), np.zeros([1, 3, 2])
+    >>> terms = MultiBoxLoss()(labels, offsets, logits=logits, predicted_offsets=offsets)
+    >>> f"{terms.loss:.3f} = 3 ln 2"
+    '2.079 = 3 ln 2'
     """
 
     def __init__(self, negatives_per_match: float = 3.0, localization_weight: float = 1.0) -> None:

@@ -24,6 +24,11 @@ class SSD300(keras.Model):
         preset: ``paper`` (the released Caffe model) or ``article``.
         width: channels relative to the paper's, (0, 1]; the demo's narrow network has .125.
         norm: ``none``, or ``batch`` for a batch normalisation behind each convolution outside the heads.
+
+    >>> from ssd300.model import SSD300
+    >>> model = SSD300(21, width=0.05)
+    >>> {name: output.shape for name, output in model.output.items()}
+    {'logits': (None, 8732, 21), 'offsets': (None, 8732, 4)}
     """
 
     def __init__(

@@ -61,6 +61,13 @@ def preprocess(settings: PreprocessSettings, output: str, execution: Execution =
     Raises:
         InputError: an argument, source or folder cannot be used.
         JobError: shards are missing after three attempts, or too many images were rejected.
+
+    >>> from ssd300.datasets import ClassList, FolderSource
+    >>> from ssd300.preprocessing import PreprocessSettings, preprocess
+    >>> classes = ClassList(("disc", "star", "triangle"))
+    >>> report = preprocess(PreprocessSettings((FolderSource("test", "shapes", "test"),), classes), "data/test")
+    >>> report["total"]["written"]
+    12
     """
     _ = execution.options  # refuses unknown ones before anything is listed
     output = folder_path(output)
@@ -90,6 +97,12 @@ def check(
     Raises:
         InputError: an argument, source or folder cannot be used.
         JobError: shards are missing after three attempts, or too many images would be rejected.
+
+    >>> from ssd300.datasets import ClassList, FolderSource
+    >>> from ssd300.preprocessing import PreprocessSettings, check
+    >>> classes = ClassList(("disc", "star", "triangle"))
+    >>> check(PreprocessSettings((FolderSource("test", "shapes", "test"),), classes))["total"]["rejected"]
+    0
     """
     if output is None and not execution.is_local:
         raise InputError("a check on other machines needs an output folder that they all see")

@@ -31,6 +31,12 @@ def train(settings: TrainSettings, output: str | Path) -> RunDirectory:
     Raises:
         InputError: the dataset, its identity, the weights or the folder cannot be used.
         TrainingError: a loss became NaN or infinite.
+
+    >>> from ssd300.training import TrainSettings, train
+    >>> settings = TrainSettings("data/shapes", width=0.05, weights="none", batch_size=2, steps=1)
+    >>> step, path = train(settings, "runs/new").newest_checkpoint()
+    >>> path.name
+    'step-00000001.weights.h5'
     """
     dataset = EncodedDataset.open(settings.dataset)
     identity = dataset.identity
@@ -57,6 +63,11 @@ def resume(output: str | Path, **changes: Any) -> RunDirectory:
     Raises:
         InputError: another setting would change, or the dataset is not the one that the run began with.
         TrainingError: a loss became NaN or infinite.
+
+    >>> from ssd300.training import resume
+    >>> step, path = resume("runs/shapes", steps=3).newest_checkpoint()
+    >>> path.name
+    'step-00000003.weights.h5'
     """
     if set(changes) - _CHANGEABLE:
         raise InputError(

@@ -55,7 +55,13 @@ def read_config(path: str | Path) -> RunConfig:
 
 
 class RunDirectory:
-    """The folder of a run; it need not exist."""
+    """The folder of a run; it need not exist.
+
+    >>> from ssd300.training import RunDirectory
+    >>> model, config, step = RunDirectory("runs/shapes").load_model()
+    >>> config.classes.names, step
+    (('disc', 'star', 'triangle'), 2)
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)

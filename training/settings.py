@@ -10,7 +10,12 @@ from ssd300.preprocessing.support.options import check_fields, option
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How to train on an encoded dataset."""
+    """How to train on an encoded dataset.
+
+    >>> from ssd300.training import TrainSettings
+    >>> TrainSettings("data/shapes", batch_size=8, optimizer="adam").learning_rate
+    0.001
+    """
 
     dataset: str = option()
     split: str = option("train", "split to train on", group="data")
@@ -58,7 +63,12 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """How to evaluate a run."""
+    """How to evaluate a run.
+
+    >>> from ssd300.training import EvaluateSettings
+    >>> EvaluateSettings(split="val").batch_size
+    16
+    """
 
     split: str = option("test", "split to evaluate on")
     batch_size: int = option(16, "images per batch", at_least=1)
@@ -69,7 +79,12 @@ class EvaluateSettings:
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """How to detect objects on images."""
+    """How to detect objects on images.
+
+    >>> from ssd300.training import PredictSettings
+    >>> PredictSettings(threshold=0.3).batch_size
+    8
+    """
 
     threshold: float = option(0.5, "minimum score of a detection", at_least=0, at_most=1)
     batch_size: int = option(8, "images per batch", at_least=1)

@@ -31,6 +31,10 @@ class FolderSource:
             pictures and XML side by side.
         image_set: a list of ids such as ``trainval``, in ``ImageSets/Main``, ``ImageSets`` or the folder itself; None
             takes all that is there.
+
+    >>> from ssd300.datasets import FolderSource
+    >>> FolderSource("train", "shapes", image_set="train").ids()[:2]
+    ['000001', '000002']
     """
 
     split: str

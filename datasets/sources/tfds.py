@@ -40,6 +40,10 @@ class TfdsSource:
         split: name of the split in the encoded dataset, letters, digits and underscores.
         name: of a dataset, such as ``voc/2012``, or the folder of a prepared one.
         tfds_split: ``train`` or a slice such as ``train[:80%]``.
+
+    >>> from ssd300.datasets import TfdsSource
+    >>> print(TfdsSource("train", "voc/2012", "train[:80%]"))
+    train=tfds:voc/2012:train[:80%]
     """
 
     split: str

@@ -98,6 +98,11 @@ def encode_ground_truth(boxes: Any, labels: Any, spec: Spec = PAPER) -> SparseTa
         boxes: corner boxes, float32 ``[G, 4]`` in [0, 1], of positive area; G may be 0.
         labels: their classes from 1, integers ``[G]``.
         spec: default boxes, matching and coder.
+
+    >>> from ssd300.preprocessing import encode_ground_truth
+    >>> targets = encode_ground_truth([[0.1, 0.2, 0.8, 0.6]], [12])
+    >>> targets.indices.shape, targets.offsets.shape
+    (TensorShape([9]), TensorShape([9, 4]))
     """
     labels = tf.reshape(tf.cast(labels, tf.int32), [-1])
     encoded = encode_batch(boxes, tf.zeros_like(labels), spec)

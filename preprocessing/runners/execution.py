@@ -22,6 +22,10 @@ class Execution:
     Attributes:
         beam_arguments: Beam's own options, such as ``--runner=FlinkRunner``.
         ready_workers: local workers that were started early.
+
+    >>> from ssd300.preprocessing import Execution
+    >>> Execution(workers=2, max_rejected=0.05).is_local
+    True
     """
 
     workers: int | None = option(

@@ -64,6 +64,13 @@ class DetectionEvaluator:
     Args:
         num_classes: with the background.
         iou_threshold: least overlap.
+
+    >>> from ssd300.training import DetectionEvaluator
+    >>> evaluator = DetectionEvaluator(2)
+    >>> box = [[0.1, 0.1, 0.5, 0.5]]
+    >>> evaluator.add(box, [0.9], [1], true_boxes=box, true_labels=[1], difficult=[False])
+    >>> evaluator.results()[1].voc2010
+    1.0
     """
 
     def __init__(self, num_classes: int, *, iou_threshold: float = 0.5) -> None:

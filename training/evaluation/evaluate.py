@@ -72,6 +72,13 @@ def evaluate(
 
     Raises:
         InputError: the run, the dataset or the split cannot be used together.
+
+    >>> from pathlib import Path
+    >>> from ssd300.datasets import EncodedDataset
+    >>> from ssd300.training import RunDirectory, evaluate
+    >>> metrics = evaluate(RunDirectory("runs/shapes"), EncodedDataset.open("data/shapes"), Path("evaluation"))
+    >>> sorted(metrics["mAP"])
+    ['voc2007', 'voc2010']
     """
     model, config, step = run.load_model()
     identity = dataset.identity

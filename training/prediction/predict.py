@@ -60,6 +60,12 @@ def predict(
 
     Returns:
         ``images`` and ``detections``, the numbers of both, and ``unreadable``, messages by path.
+
+    >>> from pathlib import Path
+    >>> from ssd300.training import RunDirectory, predict
+    >>> images = [Path("shapes/JPEGImages/000001.jpg")]
+    >>> predict(RunDirectory("runs/shapes"), images, Path("predictions"))["images"]
+    1
     """
     model, config, _ = run.load_model()
     detector = make_detector(model)

@@ -56,6 +56,14 @@ def training_batches(
 
     Raises:
         InputError: the dataset, split or arguments cannot be used together.
+
+    >>> from ssd300.datasets import EncodedDataset
+    >>> from ssd300.model import PAPER
+    >>> from ssd300.training import training_batches
+    >>> batches = training_batches(EncodedDataset.open("data/shapes"), "train", spec=PAPER, batch_size=4)
+    >>> pixels, targets = next(iter(batches))
+    >>> pixels.shape, targets["labels"].shape
+    (TensorShape([4, 300, 300, 3]), TensorShape([4, 8732]))
     """
     if copies and augmentation.has_geometry:
         raise InputError("augmented copies have been expanded and cropped already; leave expand and crop out")
