@@ -4,10 +4,12 @@ import ast
 import importlib
 import importlib.metadata
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -238,3 +240,10 @@ def test_an_unpacked_wheel_imports_with_no_sources_around(wheel, tmp_path):
     script = "import ssd300.datasets.classes as m; print(m.__file__)"
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {script}"]
     assert run(command, tmp_path).strip() == str(tmp_path / "ssd300/datasets/classes.py")
+
+
+def test_pre_commit_has_the_ruff_of_the_lint_extra():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    config = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    (revision,) = re.findall(r"ruff-pre-commit\n +rev: v(\S+)", config)
+    assert f"ruff=={revision}" in project["optional-dependencies"]["lint"]
