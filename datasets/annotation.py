@@ -1,4 +1,4 @@
-"""A Pascal-VOC annotation: parsing its XML, and its coordinates as fractions of the picture."""
+"""A Pascal-VOC annotation: parsing its XML, and its coordinates as fractions of the image."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ssd300.datasets.faults import RejectedError
 Convention = Literal["caffe", "inclusive"]
 CONVENTIONS: tuple[Convention, ...] = ("caffe", "inclusive")
 
-# Far beyond any picture; larger numbers are damage, and their products would leave float32.
+# Far beyond any image; larger numbers are damage, and their products would leave float32.
 LARGEST_COORDINATE = 1e6
 
 
@@ -37,7 +37,7 @@ class Annotation:
     Attributes:
         size: ``(width, height)`` as the XML claims, None where it claims nothing usable.
         objects: the objects in the order of the XML. The parts of a person (``<part>``) are not among them.
-        in_fractions: whether the corners are fractions of the picture, as other formats than VOC have them.
+        in_fractions: whether the corners are fractions of the image, as other formats than VOC have them.
     """
 
     size: tuple[int, int] | None
@@ -50,11 +50,6 @@ def parse_annotation(xml: bytes, path: str) -> Annotation:
 
     Raises:
         RejectedError: the XML cannot be used; the fault says why.
-
-    >>> from ssd300.datasets import parse_annotation
-    >>> xml = b"<annotation><size><width>500</width><height>375</height></size></annotation>"
-    >>> parse_annotation(xml, "000001.xml").size
-    (500, 375)
     """
     root = _parse(xml, path)
     if root.tag != "annotation":
@@ -112,7 +107,7 @@ def _parse_size(root: ElementTree.Element) -> tuple[int, int] | None:
 def fractions(
     corners: tuple[float, float, float, float], *, width: int, height: int, convention: Convention = "caffe"
 ) -> tuple[float, float, float, float]:
-    """VOC pixel corners ``(xmin, ymin, xmax, ymax)`` as a box ``(ymin, xmin, ymax, xmax)``, fractions of the picture.
+    """VOC pixel corners ``(xmin, ymin, xmax, ymax)`` as a box ``(ymin, xmin, ymax, xmax)``, fractions of the image.
 
     VOC counts pixels from 1 and includes the last one. ``caffe`` divides the numbers as they are, so that the first
     column begins at 1/width (Caffe's ReadXMLToAnnotatedDatum, on which the released models were trained);

@@ -16,7 +16,7 @@ VOC_NAMES = (
 
 
 def canonical(name: str) -> str:
-    """A class name without differences of case and blanks: ``" Dining  Table"`` and ``"diningtable"`` are one."""
+    """A class name normalized in case and whitespace: ``" Dining  Table"`` and ``"diningtable"`` are one."""
     return "".join(name.split()).lower()
 
 
@@ -26,10 +26,6 @@ class ClassList:
 
     Attributes:
         names: class names without the background; the first has label 1.
-
-    >>> from ssd300.datasets import ClassList
-    >>> ClassList(("cat", "dog")).label("Dog")
-    2
     """
 
     names: tuple[str, ...]
@@ -49,7 +45,7 @@ class ClassList:
         object.__setattr__(self, "_exact", frozenset(self.names))
 
     def label(self, name: str) -> int:
-        """The label of a class name, whatever its case and blanks; KeyError if it is none of the list."""
+        """The label of a class name in any case and whitespace; KeyError if it is not in the list."""
         labels: dict[str, int] = self._labels  # type: ignore[attr-defined]
         return labels[canonical(name)]
 
@@ -74,7 +70,7 @@ VOC = ClassList(VOC_NAMES)
 
 
 def read_class_file(path: str | Path) -> ClassList:
-    """The class list of a text file: one name a line, in the order of the labels; blank lines and ``#`` are skipped."""
+    """The class list in a text file: one name per line, in the order of the labels; ``#`` begins a comment line."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -124,11 +124,6 @@ class EncodedDataset:
     Attributes:
         folder: its folder, any path that ``tf.io.gfile`` knows.
         identity: what it was made with.
-
-    >>> from ssd300.datasets import EncodedDataset
-    >>> dataset = EncodedDataset.open("data/shapes")
-    >>> dataset.splits, dataset.identity.preset
-    ({'train': 24, 'test': 12}, 'paper')
     """
 
     folder: str

@@ -1,7 +1,7 @@
 """The faults that a VOC tree can have: which are repaired, kept or rejected, and what they mean.
 
-`FAULTS` is the one list of them. A repaired or kept fault is counted under its name and the picture is used; a rejected
-one keeps the picture out of the dataset and puts a line with path, fault and message into ``rejected.jsonl``.
+`FAULTS` is the only list of them. A repaired or kept fault is counted under its name and the image is used; a
+rejected one keeps the image out of the dataset and puts a line with path, fault and message into ``rejected.jsonl``.
 """
 
 from dataclasses import dataclass
@@ -23,50 +23,48 @@ class Fault:
     meaning: str
 
 
-# A picture left out because its user asked for that. It is accounted for as rejected, but it is no bad input.
+# An image left out on request. It counts as rejected, but it is not bad input.
 DROPPED_EMPTY = "dropped_empty"
 
 _LIST = (
     Fault("unsafe_id", "rejected", "the image set names an id that leads out of its tree; it is not followed"),
-    Fault("missing_annotation", "rejected", "a picture or an id of the image set has no annotation that can be read"),
+    Fault("missing_annotation", "rejected", "an image or an id of the image set has no annotation that can be read"),
     Fault("malformed_xml", "rejected", "the annotation is not well-formed XML: truncated, empty, or not text"),
     Fault("forbidden_xml", "rejected", "the annotation declares entities; they are never expanded or fetched"),
     Fault("not_voc_xml", "rejected", "the XML is not a Pascal-VOC annotation, or lacks an object's name"),
     Fault("incomplete_box", "rejected", "an object has no bndbox, or one of its four numbers is absent"),
     Fault("bad_number", "rejected", "a coordinate is not a number, not finite, or beyond a million"),
     Fault("no_area", "rejected", "a box has no width or no height"),
-    Fault("outside_picture", "rejected", "a box lies wholly outside its picture"),
+    Fault("outside_picture", "rejected", "a box lies wholly outside its image"),
     Fault("unknown_class", "rejected", "an object's class is not in the class list"),
-    Fault("missing_picture", "rejected", "the annotation's picture does not exist or cannot be read"),
-    Fault("empty_picture", "rejected", "the picture's file has no bytes"),
-    Fault("undecodable_picture", "rejected", "the picture's bytes are no picture, or are truncated or corrupt"),
-    Fault("gigantic_picture", "rejected", "the picture has more pixels than the limit: a decompression bomb"),
-    Fault(DROPPED_EMPTY, "rejected", "the picture has no object and --drop-empty leaves such pictures out"),
+    Fault("missing_picture", "rejected", "the annotation's image does not exist or cannot be read"),
+    Fault("empty_picture", "rejected", "the image's file has no bytes"),
+    Fault("undecodable_picture", "rejected", "the file is not an image, or is truncated or corrupt"),
+    Fault("gigantic_picture", "rejected", "the image has more pixels than the limit: a decompression bomb"),
+    Fault(DROPPED_EMPTY, "rejected", "the image has no object and such images are left out on request"),
     Fault("listed_twice", "repaired", "a split's image sets name an id of a tree again; it is encoded once"),
-    Fault(
-        "clipped_box", "repaired", "a box reached over the border, by up to a tenth of the picture; it was cut there"
-    ),
+    Fault("clipped_box", "repaired", "a box reached over the border, by up to a tenth of the image; it was cut there"),
     Fault("overreaching_box", "repaired", "a box reached over the border by more than that; it was cut there"),
     Fault("swapped_corners", "repaired", "a box had its minimum and maximum swapped; they were swapped back"),
-    Fault("class_spelling", "repaired", "a class name differed in case or blanks from the class list"),
-    Fault("duplicate_object", "repaired", "an object was there twice with the same class and box; one was kept"),
-    Fault("small_object", "repaired", "an object was smaller than --min-size and was left out"),
-    Fault("missing_size", "repaired", "<size> was absent or no size; the picture's own was used"),
-    Fault("swapped_size", "repaired", "<size> had width and height swapped; the picture's own was used"),
-    Fault("wrong_size", "repaired", "<size> was another than the picture's own, which was used"),
-    Fault("exif_rotated", "repaired", "the picture was turned upright as its EXIF orientation says"),
-    Fault("not_jpeg", "repaired", "the picture was no JPEG, whatever its name says, and was stored as one"),
-    Fault("odd_colors", "repaired", "the picture was neither RGB nor grey (CMYK, a palette, ...) and was made RGB"),
-    Fault("sixteen_bits", "repaired", "the picture had 16 bits a channel; the upper 8 were kept"),
-    Fault("no_objects", "kept", "the picture has no object: a negative example"),
-    Fault("in_two_splits", "kept", "a picture is in several splits; what is learned on one is seen in the other"),
+    Fault("class_spelling", "repaired", "a class name differed in case or whitespace from the class list"),
+    Fault("duplicate_object", "repaired", "an object occurred twice with the same class and box; one was kept"),
+    Fault("small_object", "repaired", "an object was smaller than the minimum size and was left out"),
+    Fault("missing_size", "repaired", "<size> was absent or not a size; the image's own was used"),
+    Fault("swapped_size", "repaired", "<size> had width and height swapped; the image's own was used"),
+    Fault("wrong_size", "repaired", "<size> differed from the image's own size, which was used"),
+    Fault("exif_rotated", "repaired", "the image was turned upright as its EXIF orientation says"),
+    Fault("not_jpeg", "repaired", "the image was not a JPEG, whatever its name, and was stored as one"),
+    Fault("odd_colors", "repaired", "the image was neither RGB nor gray (CMYK, a palette, ...) and was made RGB"),
+    Fault("sixteen_bits", "repaired", "the image had 16 bits per channel; the upper 8 were kept"),
+    Fault("no_objects", "kept", "the image has no object: a negative example"),
+    Fault("in_two_splits", "kept", "an image is in several splits; what is learned on one is seen in the other"),
 )
 
 FAULTS = {fault.name: fault for fault in _LIST}
 
 
 class RejectedError(ValueError):
-    """A picture cannot be used. Its text says what was expected, what was got, and in which file.
+    """An image cannot be used. Its text says what was expected, what was found, and in which file.
 
     Attributes:
         fault: a name of `FAULTS` whose action is ``rejected``.

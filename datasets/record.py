@@ -69,21 +69,21 @@ _COLUMNS = {**_SINGLE, **{f"{part}/{name}": column for part, rows in _ROWS.items
 
 @dataclass(frozen=True)
 class Record:
-    """One encoded picture.
+    """One encoded image.
 
     Attributes:
         image: its JPEG.
         height: of the JPEG, in pixels.
         width: of the JPEG, in pixels.
-        filename: name of the picture's file, without folders.
-        picture_id: a name that differs between all pictures of a dataset, such as ``VOC2007/000012``.
+        filename: name of the image's file, without folders.
+        picture_id: a name that differs between all images of a dataset, such as ``VOC2007/000012``.
         boxes: corner boxes, float32 ``[G, 4]`` in [0, 1].
         labels: classes from 1 ``[G]``.
         difficult: flags ``[G]``.
         truncated: flags ``[G]``.
         targets: ``(indices, labels, offsets)`` of the matched default boxes ``[M]``, ``[M]``, ``[M, 4]``.
-        flipped_targets: the same of the mirrored picture.
-        shown: top, left, height and width of what the JPEG shows of a picture, in pixels; None for all of it.
+        flipped_targets: the same of the mirrored image.
+        shown: top, left, height and width of what the JPEG shows of an image, in pixels; None for all of it.
     """
 
     image: bytes

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 CLASSES = ("disc", "star", "triangle")
 
-_SIDES = (200, 380)  # pixels of a picture
+_SIDES = (200, 380)  # pixels of an image
 _SMALLEST = 20  # pixels of an object's shorter side
 # Less of an object than this makes it difficult.
 _VISIBLE = 0.6
@@ -28,14 +28,14 @@ def write_shapes_tree(
 ) -> None:
     """Writes a VOC tree with ``JPEGImages``, ``Annotations`` and ``ImageSets/Main``.
 
-    A picture has 1 to 3 shapes of three classes, textured like its background, from 20 pixels to most of the picture;
+    An image has 1 to 3 shapes of three classes, textured like its background, from 20 pixels to most of the image;
     some overlap. A shape that is faint or mostly hidden is marked difficult, one cut by the border truncated.
 
     Args:
         root: folder of the tree; made where it is missing.
-        image_sets: number of pictures by image set.
-        seed: the same seed draws the same pictures.
-        tick: called with 1 after each picture.
+        image_sets: number of images by image set.
+        seed: the same seed draws the same images.
+        tick: called with 1 after each image.
     """
     root = Path(root)
     for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
@@ -57,7 +57,7 @@ def write_shapes_tree(
 
 
 def draw_picture(random: np.random.Generator) -> tuple[np.ndarray, list[dict]]:
-    """One picture, uint8 ``[H, W, 3]``, and its objects: VOC's fields, corners 1-based and inclusive."""
+    """One image, uint8 ``[H, W, 3]``, and its objects: VOC's fields, corners 1-based and inclusive."""
     width, height = (int(side) for side in random.integers(*_SIDES, size=2, endpoint=True))
     if abs(width - height) < 20:
         width += 40

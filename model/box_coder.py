@@ -14,19 +14,19 @@ _SMALLEST_SIDE = 1e-6
 
 
 def encode(boxes: Array, default_boxes: Array, *, variances: Variances | None = PAPER.variances) -> Array:
-    """Offsets ``[..., 4]`` of corner boxes ``[..., 4]`` from their default boxes ``[..., 4]`` (centre form).
+    """Offsets ``[..., 4]`` of corner boxes ``[..., 4]`` from their default boxes ``[..., 4]`` (center form).
 
     With `variances` the paper's form ``((gcx-dcx)/dw/v0, (gcy-dcy)/dh/v1, ln(gw/dw)/v2, ln(gh/dh)/v3)``; with None the
     article's plain differences in ``(cx, cy, w, h)``. Sides under 1e-6 count as 1e-6. The dtype is that of `boxes`.
     `decode` inverts it.
     """
-    centres = box_ops.to_centres(boxes)
+    centers = box_ops.to_centers(boxes)
     if variances is None:
-        return centres - default_boxes
-    library = tf if tf.is_tensor(centres) else np
-    sizes = library.maximum(centres[..., 2:], _SMALLEST_SIDE)
+        return centers - default_boxes
+    library = tf if tf.is_tensor(centers) else np
+    sizes = library.maximum(centers[..., 2:], _SMALLEST_SIDE)
     logarithm = tf.math.log if library is tf else np.log
-    shifts = (centres[..., :2] - default_boxes[..., :2]) / default_boxes[..., 2:]
+    shifts = (centers[..., :2] - default_boxes[..., :2]) / default_boxes[..., 2:]
     offsets = library.concat([shifts, logarithm(sizes / default_boxes[..., 2:])], axis=-1)
     # A product, because graph optimization turns a division by a constant into one: eager and graph must agree bit by
     # bit. For .1 and .2 the factors 10 and 5 are exact, too.
@@ -34,7 +34,7 @@ def encode(boxes: Array, default_boxes: Array, *, variances: Variances | None = 
 
 
 def decode(offsets: Array, default_boxes: Array, *, variances: Variances | None = PAPER.variances) -> Array:
-    """Corner boxes ``[..., 4]`` from offsets ``[..., 4]`` and default boxes ``[..., 4]`` (centre form), not clipped.
+    """Corner boxes ``[..., 4]`` from offsets ``[..., 4]`` and default boxes ``[..., 4]`` (center form), not clipped.
 
     The inverse of `encode` with the same `variances`, up to float32 rounding.
     """

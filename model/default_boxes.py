@@ -13,7 +13,7 @@ __all__ = ["ARTICLE", "PAPER", "default_boxes", "digest", "stage_offsets"]
 
 @lru_cache(maxsize=8)
 def default_boxes(spec: Spec) -> np.ndarray:
-    """The default boxes of `spec`, float32 ``[8732, 4]`` in centre form ``(cx, cy, w, h)``, fractions of the image.
+    """The default boxes of `spec`, float32 ``[8732, 4]`` in center form ``(cx, cy, w, h)``, fractions of the image.
 
     The order is that of the heads: feature maps from the finest to the coarsest, in a map row by row and in a row from
     left to right, in a cell the shapes of the map. The boxes are not clipped: many reach over the border. The array is
@@ -21,8 +21,8 @@ def default_boxes(spec: Spec) -> np.ndarray:
     """
     maps = []
     for feature_map in spec.feature_maps:
-        centres = (np.arange(feature_map.cells) + 0.5) * feature_map.step
-        cy, cx = np.meshgrid(centres, centres, indexing="ij")  # [F, F]
+        centers = (np.arange(feature_map.cells) + 0.5) * feature_map.step
+        cy, cx = np.meshgrid(centers, centers, indexing="ij")  # [F, F]
         grid = np.stack([cx, cy], axis=-1)[:, :, None, :]  # [F, F, 1, 2]
         shapes = np.array(feature_map.shapes)[None, None]  # [1, 1, K, 2]
         cells = (feature_map.cells, feature_map.cells, len(feature_map.shapes), 2)

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from ssd300.model import box_coder
-from ssd300.model import boxes as box_ops
+from ssd300.model import box_coder, boxes as box_ops
 from ssd300.model.default_boxes import default_boxes
 from ssd300.model.spec import IMAGE_SIZE, Spec, SuppressionSpec
 
@@ -18,10 +17,10 @@ class Detections(NamedTuple):
     """The final detections of a batch, highest score first, padded with zeros to `keep` of the specification.
 
     Attributes:
-        boxes: corner boxes, float32 ``[B, K, 4]``, cut at the borders of the picture.
+        boxes: corner boxes, float32 ``[B, K, 4]``, cut at the borders of the image.
         scores: float32 ``[B, K]``.
         labels: classes from 1, int32 ``[B, K]``; 0 marks padding.
-        count: detections of each picture, int32 ``[B]``.
+        count: detections of each image, int32 ``[B]``.
     """
 
     boxes: tf.Tensor
@@ -31,20 +30,13 @@ class Detections(NamedTuple):
 
 
 def detect(outputs: Mapping[str, tf.Tensor], spec: Spec) -> Detections:
-    """Detections from the output of `ssd300.model.ssd300.SSD300` (``logits`` and ``offsets``).
-
-    >>> import numpy as np
-    >>> from ssd300.model import PAPER, SSD300, detect
-    >>> model = SSD300(21, width=0.05)
-    >>> detect(model(np.zeros([1, 300, 300, 3], np.float32)), PAPER).boxes.shape
-    TensorShape([1, 200, 4])
-    """
+    """Detections from the output of `ssd300.model.ssd300.SSD300` (``logits`` and ``offsets``)."""
     boxes = box_coder.decode(outputs["offsets"], tf.constant(default_boxes(spec)), variances=spec.variances)
     return suppress(boxes, tf.nn.softmax(outputs["logits"]), spec=spec.suppression)
 
 
 def make_detector(model: Any) -> Callable[[tf.Tensor], Detections]:
-    """A compiled function from RGB pixels, uint8 ``[B, 300, 300, 3]``, to `Detections`, in fractions of the picture.
+    """A compiled function from RGB pixels, uint8 ``[B, 300, 300, 3]``, to `Detections`, in fractions of the image.
 
     `model` is an `ssd300.model.ssd300.SSD300`.
     """
@@ -58,17 +50,17 @@ def make_detector(model: Any) -> Callable[[tf.Tensor], Detections]:
 
 
 def suppress(boxes: tf.Tensor, scores: tf.Tensor, *, spec: SuppressionSpec) -> Detections:
-    """Suppresses overlaps within each class, then keeps the best of each picture.
+    """Suppresses overlaps within each class, then keeps the best of each image.
 
     Args:
         boxes: corner boxes ``[B, A, 4]``, shared by all classes, not clipped: Caffe compares them as they are.
         scores: probabilities ``[B, A, C]``; class 0 is the background and never detected.
-        spec: thresholds and method. With ``average`` a box belongs to its best class alone.
+        spec: thresholds and method. With ``average`` a box belongs to its best class only.
     """
     if spec.method == "average":
         best = tf.one_hot(tf.argmax(scores, axis=-1), tf.shape(scores)[-1], dtype=scores.dtype)  # [B, A, C]
         scores = scores * best
-    # A picture at a time: [C, N, N] overlaps of a whole batch would take a gigabyte.
+    # One image at a time: [C, N, N] overlaps of a whole batch would take a gigabyte.
     return tf.map_fn(
         lambda picture: _suppress_picture(picture[0], picture[1], spec),
         (boxes, scores),
@@ -116,7 +108,7 @@ def greedy(overlaps: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
         overlaps: whether two boxes overlap too much, bool ``[..., N, N]``, boxes sorted by falling score.
         valid: boxes that take part, bool ``[..., N]``.
 
-    A box stays if no box before it that stays overlaps it. The rule is iterated on all boxes at once: after step ``n``
+    A box is kept if no kept box before it overlaps it. The rule is iterated on all boxes at once: after step ``n``
     the first ``n`` decisions are final, so the fixed point is the result of the sequential algorithm, and it is
     reached after as many steps as the longest chain of suppressions, a handful in practice.
     """
@@ -141,7 +133,7 @@ def average_overlapping(boxes: tf.Tensor, valid: tf.Tensor, *, iou_threshold: fl
     Args:
         boxes: corner boxes ``[C, N, 4]`` of each class, sorted by falling score.
         valid: boxes that take part, bool ``[C, N]``.
-        iou_threshold: overlap from which on two boxes are one.
+        iou_threshold: minimum overlap of two boxes that are merged.
 
     Returns:
         Boxes ``[C, N, 4]`` at their leaders' places, and which places hold one, bool ``[C, N]``.

@@ -24,7 +24,7 @@ class PixelNormalization(keras.layers.Layer):
         self.mode = mode
 
     def call(self, pixels: Any) -> Any:
-        """Normalised pixels, the shape of `pixels`."""
+        """Normalized pixels, the shape of `pixels`."""
         pixels = ops.cast(pixels, self.compute_dtype)
         if self.mode == "unit":
             return pixels / 255.0
@@ -37,7 +37,7 @@ class PixelNormalization(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("ssd300")
 class L2Normalization(keras.layers.Layer):
-    """Divides each position by the L2 norm over its channels and multiplies a learned scale a channel.
+    """Divides each position by the L2 norm over its channels and multiplies by a learned scale per channel.
 
     Paper section 3.1 and ParseNet; Caffe's Normalize layer with ``across_spatial: false, channel_shared: false``.
 
@@ -53,18 +53,18 @@ class L2Normalization(keras.layers.Layer):
         self.initial_scale = initial_scale
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes the scale, one number a channel."""
+        """Makes the scale, one number per channel."""
         self.scale = self.add_weight(
             shape=(input_shape[-1],), initializer=keras.initializers.Constant(self.initial_scale), name="scale"
         )
 
     def call(self, features: Any) -> Any:
-        """Normalised features, the shape and dtype of `features`."""
+        """Normalized features, the shape and dtype of `features`."""
         # The squares of 512 channels overflow float16.
         wide = ops.cast(features, "float32")
         squares = ops.sum(ops.square(wide), axis=-1, keepdims=True)
         # A position where no channel is active stays at zero and gets no gradient: 20 / sqrt(EPSILON) of one would be
-        # infinite in float16, and NaN behind the ReLU.
+        # infinite in float16, and NaN after the ReLU.
         inverse = ops.where(squares > 0, ops.rsqrt(squares + self.EPSILON), 0.0)
         return ops.cast(wide * inverse * ops.cast(self.scale, "float32"), features.dtype)
 
@@ -75,15 +75,15 @@ class L2Normalization(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("ssd300")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """Keras's batch normalisation over the channels of ``[B, H, W, C]``, by TensorFlow's fused kernel when training.
+    """Keras's batch normalization over the channels of ``[B, H, W, C]``, by TensorFlow's fused kernel when training.
 
-    Keras 3 computes the moments and the normalisation as separate operations; on a CPU that takes a third of the time
+    Keras 3 computes the moments and the normalization as separate operations; on a CPU that takes a third of the time
     of a narrow network's step. Weights, inference and configuration are Keras's own.
 
     Args:
         momentum: of the moving mean and variance.
         epsilon: added to the variance.
-        **kwargs: of ``keras.layers.Layer``; the kernel has always a scale and an offset, over the last axis.
+        **kwargs: of ``keras.layers.Layer``; the kernel always has a scale and an offset, over the last axis.
     """
 
     def __init__(self, momentum: float = 0.99, epsilon: float = 1e-3, **kwargs: Any) -> None:
@@ -95,7 +95,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             )
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Normalised features, the shape and dtype of `inputs`."""
+        """Normalized features, the shape and dtype of `inputs`."""
         if not training or not self.trainable:
             return super().call(inputs, training=training, mask=mask)
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(

@@ -24,19 +24,12 @@ class MultiBoxLoss:
     """(softmax cross entropy + weight · smooth L1) / matched default boxes of the batch.
 
     Cross entropy counts every matched default box and, of those that match nothing, the `negatives_per_match` times
-    as many of the same picture with the highest confidence loss. A batch without a match has loss 0 and gradients 0.
+    as many of the same image with the highest confidence loss. A batch without a match has loss 0 and gradients 0.
     Shapes are fixed, so the loss compiles under XLA; it is computed in float32 whatever the model's precision.
 
     Args:
-        negatives_per_match: mined negatives for each match of a picture.
+        negatives_per_match: mined negatives for each match of an image.
         localization_weight: the paper's alpha.
-
-    >>> import numpy as np
-    >>> from ssd300.model import MultiBoxLoss
-    >>> labels, offsets, logits = np.array([[1, 0, 0]]), np.zeros([1, 3, 4]), np.zeros([1, 3, 2])
-    >>> terms = MultiBoxLoss()(labels, offsets, logits=logits, predicted_offsets=offsets)
-    >>> f"{terms.loss:.3f} = 3 ln 2"
-    '2.079 = 3 ln 2'
     """
 
     def __init__(self, negatives_per_match: float = 3.0, localization_weight: float = 1.0) -> None:
@@ -82,7 +75,7 @@ class MultiBoxLoss:
 
     def _mined(self, cross_entropy: tf.Tensor, matched: tf.Tensor, matches: tf.Tensor) -> tf.Tensor:
         """Confidence losses of the hard negatives ``[B, A]``, highest first, 0 for the others."""
-        # A cross entropy is never negative, so matched boxes sort behind every candidate.
+        # A cross entropy is never negative, so matched boxes sort after every candidate.
         candidates = tf.where(matched > 0, -1.0, cross_entropy)
         count = tf.shape(candidates)[1]
         # Only the sum over the hardest matters, so sorting the values is enough: no indices, no gather, no mask.

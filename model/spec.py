@@ -19,7 +19,7 @@ class FeatureMap:
     Attributes:
         name: the layer that the head sits on, for reports.
         cells: number of cells along a side.
-        step: distance of neighbouring cell centres, fraction of the image; the first centre is at half of it.
+        step: distance of neighboring cell centers, fraction of the image; the first center is at half of it.
         shapes: ``(w, h)`` of the boxes of a cell in their order, fractions of the image.
     """
 
@@ -48,7 +48,7 @@ class SuppressionSpec:
         candidates: highest-scoring detections of a class that take part.
         iou_threshold: ``greedy`` drops what overlaps a kept box by more; ``average`` joins what overlaps by at
             least it.
-        keep: highest-scoring detections of a picture, over all classes, that remain.
+        keep: highest-scoring detections of an image, over all classes, that remain.
     """
 
     method: Literal["greedy", "average"] = "greedy"
@@ -72,10 +72,10 @@ class Spec:
         name: what the identity of a dataset calls it.
         feature_maps: the six stages, finest first.
         matching: ``bipartite`` gives each object its best default box first, then all above the threshold;
-            ``threshold`` has the second part alone, and the earlier object wins.
+            ``threshold`` is the second part only, and the earlier object wins.
         match_iou: an object matches default boxes of at least this IoU.
         variances: divisors of the offsets in the paper's log-space form; None stores plain differences.
-        conv4_3_norm: normalisation of the first stage, ``l2`` (learned scale) or ``batch``.
+        conv4_3_norm: normalization of the first stage, ``l2`` (learned scale) or ``batch``.
         pool5: whether a 3x3 pooling of stride 1 sits between conv5_3 and fc6.
         pixels: ``bgr_mean`` (RGB to BGR, minus VGG16's means) or ``unit`` (RGB / 255).
         suppression: how detections become final.
@@ -101,7 +101,7 @@ class Spec:
 
     @property
     def boxes(self) -> int:
-        """Number of default boxes of a picture: 8732 in both presets."""
+        """Number of default boxes of an image: 8732 in both presets."""
         return sum(feature_map.boxes for feature_map in self.feature_maps)
 
 

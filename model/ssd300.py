@@ -23,12 +23,7 @@ class SSD300(keras.Model):
         num_classes: classes with the background, 21 for VOC.
         preset: ``paper`` (the released Caffe model) or ``article``.
         width: channels relative to the paper's, (0, 1]; the demo's narrow network has .125.
-        norm: ``none``, or ``batch`` for a batch normalisation behind each convolution outside the heads.
-
-    >>> from ssd300.model import SSD300
-    >>> model = SSD300(21, width=0.05)
-    >>> {name: output.shape for name, output in model.output.items()}
-    {'logits': (None, 8732, 21), 'offsets': (None, 8732, 4)}
+        norm: ``none``, or ``batch`` for a batch normalization after each convolution outside the heads.
     """
 
     def __init__(
@@ -102,7 +97,7 @@ def _stages(pixels: Any, spec: Spec, *, width: float, norm: str) -> dict[str, An
     for stage in ("conv10", "conv11"):
         x = conv(x, 128, 1, f"{stage}_1")
         stages[f"{stage}_2"] = x = conv(x, 256, 3, f"{stage}_2", padding="valid")
-    # Its features are larger than those of the later stages: only the head sees them normalised.
+    # Its features are larger than those of the later stages: only the head sees them normalized.
     if spec.conv4_3_norm == "l2":
         # 20 for the paper's 512 channels; a narrow network's channels get the same magnitude, not the same norm.
         norm4 = L2Normalization(20.0 * math.sqrt(width), name="conv4_3_norm")

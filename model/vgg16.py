@@ -1,4 +1,4 @@
-"""VGG16 (Simonyan and Zisserman 2014, configuration D): the convolutions that SSD300 stands on, and the classifier."""
+"""VGG16 (Simonyan and Zisserman 2014, configuration D): the convolutions of SSD300, and the classifier."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from keras import layers
 
 from ssd300.model.layers import FusedBatchNormalization, PixelNormalization
 
-# Layers a block and their channels.
+# Layers per block and their channels.
 BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 
 
@@ -30,7 +30,7 @@ def convolution(
     dilation: int = 1,
     padding: str = "same",
 ) -> Any:
-    """Convolution, ReLU and, for `norm` ``batch``, a batch normalisation between them; Xavier kernel, zero bias."""
+    """Convolution, ReLU and, for `norm` ``batch``, a batch normalization between them; Xavier kernel, zero bias."""
     features = layers.Conv2D(
         channels,
         kernel,
@@ -48,7 +48,7 @@ def convolution(
 
 
 def features(pixels: Any, *, width: float = 1.0, norm: str = "none") -> dict[str, Any]:
-    """The thirteen convolutions, conv1_1 to conv5_3, on normalised pixels ``[B, H, W, 3]``.
+    """The thirteen convolutions, conv1_1 to conv5_3, on normalized pixels ``[B, H, W, 3]``.
 
     Returns:
         ``conv4_3`` at 1/8 and ``conv5_3`` at 1/16 of the resolution, rounded up; pool5 is the caller's.
@@ -83,7 +83,7 @@ def VGG16(classes: int = 1000, *, image_size: int = 224, pixels: str = "bgr_mean
 
 
 def load_weights(model: keras.Model, weights: str | Path) -> None:
-    """Puts VGG16's ImageNet convolutions into `model` (SSD300 or VGG16, full width, without batch normalisation).
+    """Puts VGG16's ImageNet convolutions into `model` (SSD300 or VGG16, full width, without batch normalization).
 
     Args:
         weights: path of a file in the layout of Keras's applications (with or without the classifier's head, which is
@@ -120,7 +120,7 @@ def _read_convolutions(model: keras.Model, path: Path) -> list[tuple[keras.layer
                 if [array.shape for array in arrays] != expected:
                     raise ValueError(
                         f"{path}: {stored} has shapes {[array.shape for array in arrays]}, but the model's {layer.name}"
-                        f" expects {expected}; VGG16 weights fit a model of width 1 without batch normalisation"
+                        f" expects {expected}; VGG16 weights fit a model of width 1 without batch normalization"
                     )
                 found.append((layer, arrays))
     return found

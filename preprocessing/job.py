@@ -39,7 +39,7 @@ class TooManyRejectsError(JobError):
     """A job rejected a larger share of its images than its limit.
 
     Attributes:
-        report: the whole report.
+        report: the full report.
     """
 
     def __init__(self, message: str, report: dict[str, Any]) -> None:
@@ -61,13 +61,6 @@ def preprocess(settings: PreprocessSettings, output: str, execution: Execution =
     Raises:
         InputError: an argument, source or folder cannot be used.
         JobError: shards are missing after three attempts, or too many images were rejected.
-
-    >>> from ssd300.datasets import ClassList, FolderSource
-    >>> from ssd300.preprocessing import PreprocessSettings, preprocess
-    >>> classes = ClassList(("disc", "star", "triangle"))
-    >>> report = preprocess(PreprocessSettings((FolderSource("test", "shapes", "test"),), classes), "data/test")
-    >>> report["total"]["written"]
-    12
     """
     _ = execution.options  # refuses unknown ones before anything is listed
     output = folder_path(output)
@@ -97,12 +90,6 @@ def check(
     Raises:
         InputError: an argument, source or folder cannot be used.
         JobError: shards are missing after three attempts, or too many images would be rejected.
-
-    >>> from ssd300.datasets import ClassList, FolderSource
-    >>> from ssd300.preprocessing import PreprocessSettings, check
-    >>> classes = ClassList(("disc", "star", "triangle"))
-    >>> check(PreprocessSettings((FolderSource("test", "shapes", "test"),), classes))["total"]["rejected"]
-    0
     """
     if output is None and not execution.is_local:
         raise InputError("a check on other machines needs an output folder that they all see")
@@ -161,7 +148,7 @@ def _finish(
     try:
         _refuse_too_many(report, rejects, max_rejected, where=output)
     except TooManyRejectsError:
-        # So that the same job looks at these images again, once they have been mended.
+        # So that the same job checks these images again after they have been repaired.
         for shard in plan.shards:
             if shards[shard.key].rejects:
                 tf.io.gfile.remove(f"{work}/reports/{shard.key}.json")

@@ -1,4 +1,4 @@
-"""The plan of a job: which pictures go into which shard, in which order. It is fixed before any worker starts."""
+"""The plan of a job: which images go into which shard, in which order. It is fixed before any worker starts."""
 
 import hashlib
 import importlib.metadata
@@ -18,7 +18,7 @@ from ssd300.datasets.sources.base import copy_split
 from ssd300.preprocessing.settings import PreprocessSettings
 
 # Enough shards to interleave and to share among a few workers, even for a small split.
-_WANTED_SHARDS, _LEAST_PICTURES = 8, 16
+_WANTED_SHARDS, _MIN_PICTURES = 8, 16
 
 PlannedPicture = tuple[int, str]  # index of its source in the settings, id
 
@@ -31,7 +31,7 @@ class Shard:
         split: its split.
         index: its number in the split, from 0.
         count: number of shards of the split.
-        pictures: its pictures in the order of the records.
+        pictures: its images in the order of the records.
     """
 
     split: str
@@ -71,7 +71,7 @@ class Plan:
     Attributes:
         settings: the job's.
         shards: by split, then index.
-        findings: by split, how often the lists of pictures had which fault.
+        findings: by split, how often the lists of images had which fault.
     """
 
     settings: PreprocessSettings
@@ -89,7 +89,7 @@ class Plan:
 
     @property
     def pictures(self) -> int:
-        """Number of pictures of all splits."""
+        """Number of images of all splits."""
         return sum(len(shard.pictures) for shard in self.shards)
 
     def digest(self) -> str:
@@ -106,9 +106,9 @@ class Plan:
 
 
 def make_plan(settings: PreprocessSettings) -> Plan:
-    """Lists the pictures of all sources, shuffles each split by the seed and cuts it into shards of bounded size.
+    """Lists the images of all sources, shuffles each split by the seed and cuts it into shards of bounded size.
 
-    Sources that must be read in order give shards of neighbours, which are not shuffled.
+    Sources that must be read in order give shards of neighbors, which are not shuffled.
 
     Raises:
         ValueError: a source cannot be listed.
@@ -149,10 +149,10 @@ def make_plan(settings: PreprocessSettings) -> Plan:
 
 
 def _cut(pictures: list[PlannedPicture], shard_size: int) -> list[tuple[PlannedPicture, ...]]:
-    """The pictures in parts of nearly equal size."""
+    """The images in parts of nearly equal size."""
     if not pictures:
         return []
-    wanted = min(_WANTED_SHARDS, len(pictures) // _LEAST_PICTURES)
+    wanted = min(_WANTED_SHARDS, len(pictures) // _MIN_PICTURES)
     count = max(math.ceil(len(pictures) / shard_size), wanted, 1)
     ends = [len(pictures) * part // count for part in range(count + 1)]
     return [tuple(pictures[start:end]) for start, end in pairwise(ends)]

@@ -22,14 +22,7 @@ _FIRST_NAMES = {"coordinates": "convention", "copies_of": "copied_splits"}
 
 @dataclass(frozen=True)
 class PreprocessSettings:
-    """What to encode and how.
-
-    >>> from ssd300.datasets import VOC, FolderSource
-    >>> from ssd300.preprocessing import PreprocessSettings
-    >>> settings = PreprocessSettings((FolderSource("train", "VOCdevkit/VOC2007", "trainval"),), VOC, min_size=4)
-    >>> settings.source_names
-    ('train=VOC2007:trainval',)
-    """
+    """What to encode and how."""
 
     sources: tuple[Source, ...] = option(
         help="what goes into a split; repeatable. SOURCE is an image set of a VOC tree or of a flat folder "

@@ -37,7 +37,9 @@ PREPROCESSING = (
 )
 LINE = {part: line for line, parts in enumerate(PREPROCESSING) for part in parts}
 SOURCES = [path.relative_to(ROOT) for folder in MAY_IMPORT for path in sorted((ROOT / folder).rglob("*.py"))]
-CONTENT = {f"ssd300/{path.as_posix()}" for path in SOURCES} | {f"ssd300/{folder}/py.typed" for folder in MAY_IMPORT}
+CONTENT = {f"ssd300/{path.as_posix()}" for path in SOURCES} | {
+    f"ssd300/{folder}/{name}" for folder in MAY_IMPORT for name in ("py.typed", "__init__.pyi")
+}
 
 
 def module_of(path: Path) -> str:

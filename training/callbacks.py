@@ -24,14 +24,14 @@ def _step(model: keras.Model) -> int:
 
 
 class StopAtStep(keras.callbacks.Callback):
-    """Ends the training when the optimizer has made `steps` updates, also within an epoch."""
+    """Ends training when the optimizer has made `steps` updates, even within an epoch."""
 
     def __init__(self, steps: int) -> None:
         super().__init__()
         self._steps = steps
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Looks at the optimizer."""
+        """Stops after the last step."""
         if _step(self.model) >= self._steps:
             self.model.stop_training = True
 
@@ -40,12 +40,12 @@ class StopOnNaN(keras.callbacks.Callback):
     """Raises `TrainingError`, naming the step, as soon as a loss is not finite."""
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Looks at the loss terms."""
+        """Checks the loss terms."""
         broken = [name for name, value in (logs or {}).items() if not math.isfinite(value)]
         if broken:
             raise TrainingError(
                 f"{', '.join(broken)} became NaN or infinite at step {_step(self.model)}; "
-                "a lower learning rate may help, or a look at the data. Earlier checkpoints are intact"
+                "try a lower learning rate, or inspect the data; earlier checkpoints are intact"
             )
 
 
@@ -57,13 +57,13 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self._run, self._settings, self._saved = run, settings, -1
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Saves where the steps say so."""
+        """Saves every `checkpoint_steps`."""
         every = self._settings.checkpoint_steps
         if every and _step(self.model) % every == 0:
             self._save()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Saves once an epoch unless the steps decide."""
+        """Saves once per epoch unless `checkpoint_steps` is set."""
         if not self._settings.checkpoint_steps:
             self._save()
 
@@ -123,7 +123,7 @@ class Recorder(keras.callbacks.Callback):
         self._bar.update(step - self._bar.n)
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Takes the time of a validation out of the speed."""
+        """Excludes the time of a validation from the speed."""
         self._since = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -143,7 +143,7 @@ class Recorder(keras.callbacks.Callback):
         self.close()
 
     def close(self) -> None:
-        """Closes the files, which Keras does not ask for when a training breaks off."""
+        """Closes the files; Keras does not call `on_train_end` when training is interrupted."""
         for opened in self._opened:
             opened.close()
         self._opened = []

@@ -1,4 +1,4 @@
-"""The main job in small: draw a VOC tree, encode it by Beam, train a narrow SSD300, evaluate, draw, report.
+"""The main job at a small scale: draw a VOC tree, encode it by Beam, train a narrow SSD300, evaluate, draw, report.
 
 On two CPU cores it takes about five minutes.
 """
@@ -29,7 +29,7 @@ from ssd300.training.settings import EvaluateSettings, TrainSettings
 _TRAINING, _HELD_OUT = 1000, 240
 _BATCH = 8
 _MARKER = ".ssd300-demo"
-_SHEET = 15  # pictures
+_SHEET = 15  # images
 
 
 def run_demo(
@@ -42,12 +42,12 @@ def run_demo(
 
     Args:
         output: folder; InputError if it holds something else.
-        seed: of the pictures and the training.
-        steps: updates, each on 8 pictures.
-        pictures: numbers of training and held-out pictures.
+        seed: of the images and the training.
+        steps: updates, each on 8 images.
+        pictures: numbers of training and held-out images.
     """
     if output.exists() and any(output.iterdir()) and not (output / _MARKER).exists():
-        raise InputError(f"{output} is not empty and no earlier demo; choose another folder")
+        raise InputError(f"{output} is not empty and was not left by an earlier demo; choose another folder")
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     (output / _MARKER).touch()
@@ -57,7 +57,7 @@ def run_demo(
     counts = dict(zip(("trainval", "test"), pictures, strict=True))
     with bar("drawing", sum(pictures)) as drawn:
         write_shapes_tree(tree, counts, seed=seed, tick=drawn.update)
-    clock.lap("drawing the pictures")
+    clock.lap("drawing the images")
 
     sources = (FolderSource("train", str(tree), "trainval"), FolderSource("test", str(tree), "test"))
     report = preprocess(PreprocessSettings(sources, ClassList(CLASSES), seed=seed), str(dataset))
@@ -75,7 +75,7 @@ def run_demo(
         schedule="cosine",
         steps=steps,
         batch_size=_BATCH,
-        # Eight passes over a thousand pictures are too few to overfit; distortion would only slow the learning.
+        # Eight passes over a thousand images are too few to overfit; distortion would only slow the learning.
         augmentation=NO_AUGMENTATION,
         seed=seed,
     )
@@ -84,7 +84,7 @@ def run_demo(
 
     encoded, held_out = EncodedDataset.open(str(dataset)), EvaluateSettings()
     metrics = evaluate(run, encoded, output, held_out)
-    clock.lap(f"evaluating ({pictures[1]} pictures)")
+    clock.lap(f"evaluating ({pictures[1]} images)")
     print(metrics_table(metrics), flush=True)
 
     model, config, _ = run.load_model()
@@ -98,8 +98,8 @@ def run_demo(
     path.write_text(json.dumps({**json.loads(path.read_text()), **timing}, indent=2), encoding="utf-8")
     mean = metrics["mAP"]
     return (
-        f"\nmAP at IoU .5 on {metrics['pictures']} held-out pictures: {mean['voc2007']:.3f} (2007), "
-        f"{mean['voc2010']:.3f} (2010)\n{clock.total():.0f} seconds in all; open {output}/report.html"
+        f"\nmAP at IoU .5 on {metrics['pictures']} held-out images: {mean['voc2007']:.3f} (2007), "
+        f"{mean['voc2010']:.3f} (2010)\n{clock.total():.0f} seconds in total; open {output}/report.html"
     )
 
 
@@ -129,9 +129,9 @@ def _write_report(output: Path, encoded: str, evaluated: str, clock: _Clock, mea
         [
             Section("Result", text=result, preformatted=f"{evaluated}\n\n{times}"),
             Section(
-                "Detections beside ground truth",
-                text="Held-out pictures. Green: ground truth; orange: marked difficult, counts neither way. "
-                "Other colours: detections by class, with their scores.",
+                "Detections next to ground truth",
+                text="Held-out images. Green: ground truth; orange: marked difficult, not counted. "
+                "Other colors: detections by class, with their scores.",
                 picture=output / "detections.jpg",
             ),
             Section("Precision and recall", picture=output / "precision_recall.png"),

@@ -31,12 +31,6 @@ def train(settings: TrainSettings, output: str | Path) -> RunDirectory:
     Raises:
         InputError: the dataset, its identity, the weights or the folder cannot be used.
         TrainingError: a loss became NaN or infinite.
-
-    >>> from ssd300.training import TrainSettings, train
-    >>> settings = TrainSettings("data/shapes", width=0.05, weights="none", batch_size=2, steps=1)
-    >>> step, path = train(settings, "runs/new").newest_checkpoint()
-    >>> path.name
-    'step-00000001.weights.h5'
     """
     dataset = EncodedDataset.open(settings.dataset)
     identity = dataset.identity
@@ -47,36 +41,32 @@ def train(settings: TrainSettings, output: str | Path) -> RunDirectory:
     run = RunDirectory(output)
     keras.utils.set_random_seed(settings.seed)
     model = _make_model(config, dataset)  # before the folder exists: what cannot be built leaves nothing behind
-    if settings.weights != "none":
-        vgg16.load_weights(model, settings.weights)
+    _load_vgg16(model, settings)
     _fit(model, config, run, dataset, first_step=0)
     return run
 
 
 def resume(output: str | Path, **changes: Any) -> RunDirectory:
-    """Goes on with a run from its newest checkpoint; a run that has no checkpoint yet begins anew.
+    """Resumes a run from its newest checkpoint; a run without one starts from the beginning.
 
     Args:
         output: its folder.
-        **changes: settings that are to change: the total number of `steps`, the `data_service`.
+        **changes: settings to change: the total number of `steps`, the `data_service`.
 
     Raises:
         InputError: another setting would change, or the dataset is not the one that the run began with.
         TrainingError: a loss became NaN or infinite.
-
-    >>> from ssd300.training import resume
-    >>> step, path = resume("runs/shapes", steps=3).newest_checkpoint()
-    >>> path.name
-    'step-00000003.weights.h5'
     """
-    if set(changes) - _CHANGEABLE:
-        raise InputError(
-            f"a resumed run keeps its settings; only {' and '.join(sorted(_CHANGEABLE))} may change, "
-            f"got {', '.join(sorted(changes))}"
-        )
     run = RunDirectory(output)
     config = run.read_config()
-    config = replace(config, settings=replace(config.settings, **changes))
+    stored = config.settings
+    config = replace(config, settings=replace(stored, **changes))
+    refused = {name for name in changes if getattr(stored, name) != getattr(config.settings, name)} - _CHANGEABLE
+    if refused:
+        raise InputError(
+            f"a resumed run keeps its settings; only {' and '.join(sorted(_CHANGEABLE))} may change, "
+            f"got {', '.join(sorted(refused))}"
+        )
     dataset = EncodedDataset.open(config.settings.dataset)
     current = dataset.identity.fingerprint
     if current != config.fingerprint:
@@ -90,8 +80,8 @@ def resume(output: str | Path, **changes: Any) -> RunDirectory:
         first_step, path = run.newest_checkpoint()
         model.optimizer.build(model.trainable_variables)
         model.load_weights(path)
-    elif config.settings.weights != "none":
-        vgg16.load_weights(model, config.settings.weights)
+    else:
+        _load_vgg16(model, config.settings)
     if first_step < config.settings.steps:
         _fit(model, config, run, dataset, first_step=first_step, is_new=False)
     return run
@@ -104,6 +94,15 @@ def _make_model(config: RunConfig, dataset: EncodedDataset) -> TrainableSSD300:
     dataset.identity.check(encoding_fields(model.spec), num_classes=model.num_classes)
     model.compile(make_optimizer(settings), weight_decay=settings.weight_decay, jit_compile=settings.jit_compile)
     return model
+
+
+def _load_vgg16(model: TrainableSSD300, settings: TrainSettings) -> None:
+    if settings.weights == "none":
+        return
+    try:
+        vgg16.load_weights(model, settings.weights)
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def _fit(

@@ -55,13 +55,7 @@ def read_config(path: str | Path) -> RunConfig:
 
 
 class RunDirectory:
-    """The folder of a run; it need not exist.
-
-    >>> from ssd300.training import RunDirectory
-    >>> model, config, step = RunDirectory("runs/shapes").load_model()
-    >>> config.classes.names, step
-    (('disc', 'star', 'triangle'), 2)
-    """
+    """The folder of a run; it need not exist."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -100,7 +94,7 @@ class RunDirectory:
         return checkpoints[-1]
 
     def save_checkpoint(self, model: SSD300, step: int, *, keep: int) -> Path:
-        """Saves weights and optimizer; the file appears whole or not at all. Only the `keep` newest stay."""
+        """Saves weights and optimizer atomically, and keeps only the `keep` newest checkpoints."""
         path = self._checkpoints / f"step-{step:08d}.weights.h5"
         partial = self._checkpoints / "partial.weights.h5"  # Keras wants this ending
         model.save_weights(partial)

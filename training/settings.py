@@ -8,14 +8,15 @@ from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION, Augme
 from ssd300.preprocessing.support.options import check_fields, option
 
 
+def check_copies(augmentation: Augmentation, copies: bool) -> None:
+    """Checks that augmented copies would not be expanded or cropped again; InputError if they would."""
+    if copies and augmentation.has_geometry:
+        raise InputError("augmented copies are expanded and cropped already; the augmentation must have neither step")
+
+
 @dataclass(frozen=True)
 class TrainSettings:
-    """How to train on an encoded dataset.
-
-    >>> from ssd300.training import TrainSettings
-    >>> TrainSettings("data/shapes", batch_size=8, optimizer="adam").learning_rate
-    0.001
-    """
+    """How to train on an encoded dataset."""
 
     dataset: str = option()
     split: str = option("train", "split to train on", group="data")
@@ -55,20 +56,12 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.copies and self.augmentation.has_geometry:
-            raise InputError(
-                "augmented copies are expanded and cropped already; the augmentation must have neither step"
-            )
+        check_copies(self.augmentation, self.copies)
 
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """How to evaluate a run.
-
-    >>> from ssd300.training import EvaluateSettings
-    >>> EvaluateSettings(split="val").batch_size
-    16
-    """
+    """How to evaluate a run."""
 
     split: str = option("test", "split to evaluate on")
     batch_size: int = option(16, "images per batch", at_least=1)
@@ -79,12 +72,7 @@ class EvaluateSettings:
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """How to detect objects on images.
-
-    >>> from ssd300.training import PredictSettings
-    >>> PredictSettings(threshold=0.3).batch_size
-    8
-    """
+    """How to detect objects on images."""
 
     threshold: float = option(0.5, "minimum score of a detection", at_least=0, at_most=1)
     batch_size: int = option(8, "images per batch", at_least=1)
@@ -95,7 +83,7 @@ class PredictSettings:
 
 @dataclass(frozen=True)
 class InspectSettings:
-    """What of a dataset to look at, and how the reader changes it."""
+    """Which records of a dataset to draw, and how the reader augments them."""
 
     split: str = option("train", "split to read")
     images: int = option(6, "rows of the contact sheet", at_least=1)
@@ -103,7 +91,8 @@ class InspectSettings:
     batch_size: int = option(32, "images per batch, for the rates", at_least=1)
     seconds: float = option(3.0, "time to measure each stage for; 0 draws the contact sheet only", at_least=0)
     augmentation: Augmentation = PAPER_AUGMENTATION
-    copies: bool = False  # show another variant of an image, itself and its augmented copies, in each epoch
+    copies: bool = False  # show a different variant of an image, itself or an augmented copy, in each epoch
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_copies(self.augmentation, self.copies)

@@ -35,7 +35,7 @@ class TrainableSSD300(SSD300):
 
         Args:
             optimizer: a Keras optimizer; its own ``weight_decay`` is another (decoupled) one and should stay unset.
-            weight_decay: of kernels alone, coupled as in Caffe: the loss gains half of it times their squares.
+            weight_decay: of kernels only, coupled as in Caffe: half of it times their squares is added to the loss.
             bias_multiplier: relative learning rate of biases (Caffe's ``lr_mult: 2``). It multiplies their gradients,
                 which is the same for SGD with momentum and means nothing to Adam.
             multibox_loss: the loss, with the paper's settings by default.
@@ -90,5 +90,5 @@ class TrainableSSD300(SSD300):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """Means over an epoch: the loss and its two terms, the L2 term, and matched default boxes a picture."""
+        """Means over an epoch: the loss and its two terms, the L2 term, and matched default boxes per image."""
         return self._means

@@ -1,4 +1,4 @@
-"""Pictures with an XML each in folders: a VOC tree, or a flat folder as LabelImg writes it."""
+"""Images with an XML each in folders: a VOC tree, or a flat folder as LabelImg writes it."""
 
 import posixpath
 from collections.abc import Iterator, Sequence
@@ -13,35 +13,31 @@ from ssd300.datasets.faults import RejectedError
 from ssd300.datasets.files import exists, is_folder, names_in, read_file
 from ssd300.datasets.sources.base import RawPicture, check_split_name
 
-# A picture is looked for under these endings, in this order.
+# An image is looked for under these endings, in this order.
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".JPG", ".JPEG", ".png", ".PNG")
 
-# Where annotations and pictures are in a tree, likeliest first; in a flat folder side by side.
+# Where annotations and images are in a tree, likeliest first; in a flat folder together.
 _LAYOUTS = (("Annotations", "JPEGImages"), ("annotations", "images"), ("", ""))
 _IMAGE_SETS = ("ImageSets/Main", "ImageSets", "")
 
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Pictures and annotations of one tree or flat folder, destined for one split.
+    """Images and annotations of one tree or flat folder, destined for one split.
 
     Attributes:
         split: name of the split in the encoded dataset, letters, digits and underscores.
         root: the folder: with ``Annotations`` and ``JPEGImages``, with ``annotations`` and ``images``, or with
-            pictures and XML side by side.
+            images and XML together.
         image_set: a list of ids such as ``trainval``, in ``ImageSets/Main``, ``ImageSets`` or the folder itself; None
             takes all that is there.
-
-    >>> from ssd300.datasets import FolderSource
-    >>> FolderSource("train", "shapes", image_set="train").ids()[:2]
-    ['000001', '000002']
     """
 
     split: str
     root: str
     image_set: str | None = None
 
-    # Pictures may be read in any order.
+    # Images may be read in any order.
     sequential = False
 
     def __post_init__(self) -> None:
@@ -52,7 +48,7 @@ class FolderSource:
             raise InputError(
                 f"expected a folder and the name of an image set, got {self.root!r} and {self.image_set!r}"
             )
-        if "://" not in self.root:  # one folder, one spelling: sources are told apart by it
+        if "://" not in self.root:  # one spelling for one folder: sources are compared by it
             object.__setattr__(self, "root", posixpath.normpath(self.root))
 
     def __str__(self) -> str:
@@ -71,21 +67,21 @@ class FolderSource:
     def ids(self) -> list[str]:
         """The ids of the image set in its order; the flags of a per-class file (``000012 -1``) are cut off.
 
-        Without an image set: of all annotations and pictures, sorted, so that one without the other is accounted for.
+        Without an image set: of all annotations and images, sorted, so that one without the other is reported.
 
         Raises:
-            InputError: the folder or the image set does not exist or cannot be read, or names no picture.
+            InputError: the folder or the image set does not exist or cannot be read, or lists no images.
         """
         if not is_folder(self.root):
             raise InputError(f"source {self}: {self.root} is not a folder")
         ids = self._all_ids() if self.image_set is None else self._listed_ids()
         if not ids:
             where = self._annotations if self.image_set is None else self.image_set_path
-            raise InputError(f"source {self}: {where} names no picture")
+            raise InputError(f"source {self}: {where} lists no images")
         return ids
 
     def read(self, ids: Sequence[str]) -> Iterator[RawPicture | RejectedError]:
-        """The pictures of these ids in their order, or why one cannot be used."""
+        """The images of these ids in their order, or why one cannot be used."""
         for picture_id in ids:
             try:
                 yield self._read(picture_id)
@@ -106,11 +102,11 @@ class FolderSource:
         return next((path for path in paths if exists(path)), paths[0])
 
     def annotation_path(self, picture_id: str) -> str:
-        """Path of the XML of a picture."""
+        """Path of the XML of an image."""
         return f"{self._annotations}/{picture_id}.xml"
 
     def picture_paths(self, picture_id: str) -> list[str]:
-        """Paths where the picture may be, likeliest first. The XML's own <filename> is never followed."""
+        """Paths where the image may be, likeliest first. The XML's own <filename> is never followed."""
         return [f"{self._pictures}/{picture_id}{suffix}" for suffix in PICTURE_SUFFIXES]
 
     @cached_property
@@ -170,7 +166,7 @@ def _join(*parts: str) -> str:
 
 
 def _stays_inside(picture_id: str) -> bool:
-    """Whether a picture of this id is in its tree."""
+    """Whether an image of this id is in its tree."""
     return ".." not in PurePosixPath(picture_id).parts
 
 

@@ -1,4 +1,4 @@
-"""Sources: which pictures, of which trees, folders or TFDS datasets, make which split."""
+"""Sources: which images of which trees, folders or TFDS datasets go into which split."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -11,7 +11,7 @@ from ssd300.datasets.sources.tfds import SCHEME, TfdsSource
 
 _EXAMPLES = (
     "expected SPLIT=TREE:IMAGE_SET, SPLIT=FOLDER or SPLIT=tfds:DATASET:SPLIT, for example "
-    "train=VOCdevkit/VOC2007:trainval, train=my/pictures or train=tfds:voc/2012:train"
+    "train=VOCdevkit/VOC2007:trainval, train=my/images or train=tfds:voc/2012:train"
 )
 
 
@@ -34,7 +34,7 @@ def parse_source(text: str) -> Source:
         if not colon or "/" in image_set:  # the colon of gs://, or none
             return FolderSource(split, rest.rstrip("/") or rest)
         if not image_set:
-            raise InputError("the name of an image set is missing behind the colon")
+            raise InputError("the name of an image set is missing after the colon")
         return FolderSource(split, root.rstrip("/") or root, image_set)
     except InputError as error:
         raise InputError(f"source {text}: {error}; {_EXAMPLES}") from None

@@ -1,4 +1,4 @@
-"""A TFDS object-detection dataset as a source: any with pictures, boxes and, best of all, class labels."""
+"""A TFDS object-detection dataset as a source: any with images and boxes, preferably with class labels."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -40,10 +40,6 @@ class TfdsSource:
         split: name of the split in the encoded dataset, letters, digits and underscores.
         name: of a dataset, such as ``voc/2012``, or the folder of a prepared one.
         tfds_split: ``train`` or a slice such as ``train[:80%]``.
-
-    >>> from ssd300.datasets import TfdsSource
-    >>> print(TfdsSource("train", "voc/2012", "train[:80%]"))
-    train=tfds:voc/2012:train[:80%]
     """
 
     split: str
@@ -90,7 +86,7 @@ class TfdsSource:
         """
         _ = self._keys
         splits = self._builder.info.splits
-        if not splits:  # known from its code alone, as when TFDS mocks it
+        if not splits:  # known only from its code, as when TFDS mocks it
             count = int(self._read_range(self.tfds_split).cardinality())
             return [f"{self.tfds_split}/{number:08d}" for number in range(max(count, 0))]
         import tensorflow_datasets as tfds
@@ -105,11 +101,11 @@ class TfdsSource:
             for number in range(part.from_ or 0, splits[part.splitname].num_examples if part.to is None else part.to)
         ]
         if not ids:
-            raise InputError(f"source {self}: the split names no picture")
+            raise InputError(f"source {self}: the split has no images")
         return ids
 
     def read(self, ids: Sequence[str]) -> Iterator[RawPicture | RejectedError]:
-        """The pictures of these ids in their order, or why one cannot be used; neighbors are read together."""
+        """The images of these ids in their order, or why one cannot be used; neighbors are read together."""
         parsed = [(split, int(number)) for split, number in (picture_id.rsplit("/", 1) for picture_id in ids)]
         breaks = [i for i, ((a, m), (b, n)) in enumerate(pairwise(parsed), start=1) if (a, m + 1) != (b, n)]
         for start, stop in pairwise([0, *breaks, len(parsed)]):
@@ -168,7 +164,7 @@ class TfdsSource:
             )
         )
         name = example.get("image/filename")
-        if name is not None:  # the name alone: what else a dataset wrote there leads nowhere
+        if name is not None:  # without folders: what else a dataset wrote there leads nowhere
             path = f"{path}/{PurePosixPath(name.numpy().decode('utf-8', 'replace')).name}"
         return RawPicture(Annotation(None, found, in_fractions=True), example[keys.image].numpy(), path, path)
 
@@ -207,7 +203,7 @@ class TfdsSource:
                 label = "label" if "label" in labels else next(iter(labels), None)
                 return _Keys("image" if "image" in images else images[0], key, boxes[0], label)
         raise InputError(
-            f"source {self}: expected a dataset with a picture and a sequence of objects with boxes, "
+            f"source {self}: expected a dataset with an image and a sequence of objects with boxes, "
             f"its features are {', '.join(features)}"
         )
 

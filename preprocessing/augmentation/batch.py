@@ -1,4 +1,4 @@
-"""From serialized records to a batch of augmented pictures and targets: the chain between the files and the network."""
+"""From serialized records to a batch of augmented images and targets: the chain between the files and the network."""
 
 from functools import lru_cache
 from typing import Any
@@ -25,9 +25,9 @@ def augment_batch(
 ) -> tuple[tf.Tensor, DenseTargets]:
     """Parses, crops, decodes, distorts, flips and encodes the records of a batch.
 
-    A record's picture and targets depend on `seed`, its epoch and its number, not on the batch that it is in. The
-    photometric distortion comes after the resize instead of before it, where fewer pixels are left; the mean colour
-    around an expanded picture is not distorted, as in Caffe.
+    An augmented image and its targets depend on `seed`, its epoch and its number, not on the batch that it is in. The
+    photometric distortion comes after the resize instead of before it, where fewer pixels are left; the mean color
+    around an expanded image is not distorted, as in Caffe.
 
     Args:
         serialized: records as `ssd300.datasets.record` writes them, strings ``[B]``.
@@ -56,7 +56,7 @@ def augment_batch(
     else:
         batch = parse_batch(serialized, TARGETS, FLIPPED)
         placement = windows.place(tf.tile([[0.0, 0.0, 1.0, 1.0]], [count, 1]), batch["sizes"])
-        # Of an augmented copy the part that is no mean colour; the grids of a copy and of the input are the same.
+        # The part of an augmented copy that is not filled with the mean color; copies have the size of the input.
         shown = batch["shown"] * IMAGE_SIZE // tf.tile(batch["sizes"], [1, 2])
         targets = _stored(batch[TARGETS], batch[FLIPPED], flipped, count, spec)
 
@@ -97,7 +97,7 @@ def _dense(rows: Rows, count: tf.Tensor, spec: Spec) -> DenseTargets:
 
 
 def _finish(pixels: tf.Tensor, shown: tf.Tensor, distortion: Distortion, augmentation: Augmentation) -> tf.Tensor:
-    """Distorts, puts on the mean colour and rounds; only as much of it as the distortion needs is computed."""
+    """Distorts, puts on the mean color and rounds; only as much of it as the distortion needs is computed."""
     tones = any(step is not None for step in (augmentation.brightness, augmentation.contrast))
     saturates, turns = augmentation.saturation is not None, augmentation.hue is not None
     if not augmentation.has_photometric:

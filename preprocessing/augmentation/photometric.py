@@ -11,11 +11,11 @@ import tensorflow as tf
 from ssd300.preprocessing.augmentation.settings import Augmentation
 
 NUMBER_OF_DRAWS = 9
-_SMALLEST = 1e-9  # keeps the division of a grey pixel's 0 by its chroma of 0 finite
+_SMALLEST = 1e-9  # keeps the division of a gray pixel's 0 by its chroma of 0 finite
 
 
 class Distortion(NamedTuple):
-    """What happens to the colours of pictures; each float32 ``[B]``, or ``[]`` of a single one.
+    """What happens to the colors of images; each float32 ``[B]``, or ``[]`` of a single one.
 
     Attributes:
         brightness: what is added, in levels of 255.
@@ -33,7 +33,7 @@ class Distortion(NamedTuple):
 
 
 def draw_distortions(draws: tf.Tensor, augmentation: Augmentation) -> Distortion:
-    """A distortion for each picture; steps that are not applied get the value that changes nothing.
+    """A distortion for each image; steps that are not applied get the value that changes nothing.
 
     Brightness comes first; contrast comes next or, as often, last; saturation precedes hue.
 
@@ -48,8 +48,8 @@ def draw_distortions(draws: tf.Tensor, augmentation: Augmentation) -> Distortion
         low, high = (neutral, neutral) if span is None else span
         return tf.where(applied[:, number], low + draws[:, 4 + number] * (high - low), neutral)
 
-    def around(most: float | None) -> tuple[float, float] | None:
-        return None if most is None else (-most, most)
+    def around(limit: float | None) -> tuple[float, float] | None:
+        return None if limit is None else (-limit, limit)
 
     contrast = drawn(1, augmentation.contrast, 1.0)
     hue = None if augmentation.hue is None else augmentation.hue / 360
@@ -70,7 +70,7 @@ def distort(pixels: tf.Tensor, distortion: Distortion, *, saturation: bool = Tru
 
     Args:
         pixels: RGB, float32 ``[H, W, 3]``, 0 to 255.
-        distortion: of this picture.
+        distortion: of this image.
         saturation: False leaves the step out, for a distortion whose saturation is 1.
         hue: False leaves the step out, for a distortion whose hue is 0.
 
@@ -122,7 +122,7 @@ def _within(channel: tf.Tensor) -> tf.Tensor:
     return _smaller(_larger(channel, 0.0), 255.0)
 
 
-# tf.maximum and tf.minimum hand a NaN on, for which XLA spends several instructions a number; these are one.
+# tf.maximum and tf.minimum propagate NaN, which costs XLA several instructions per number; these take one.
 def _larger(first: tf.Tensor, second: tf.Tensor | float) -> tf.Tensor:
     return tf.where(first > second, first, second)
 

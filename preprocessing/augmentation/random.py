@@ -1,4 +1,4 @@
-"""Random numbers that depend on a key alone, so that neither order nor parallelism can change them."""
+"""Random numbers that depend only on a key, so that neither order nor parallelism can change them."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ def stream(seed: int, part: Any, number: Any) -> tf.Tensor:
     Args:
         seed: an integer, of which the lower 31 bits count.
         part: an epoch, or whatever else is numbered from 0; integers ``[...]``, below 2**32.
-        number: a record of it, or another stream of numbers beside the records'; integers ``[...]``.
+        number: a record of it, or another stream of numbers than the records'; integers ``[...]``.
     """
     part, number = tf.cast(part, tf.int64), tf.cast(number, tf.int64)
     return tf.stack([(seed % 2**31) * 2**32 + part + tf.zeros_like(number), number + tf.zeros_like(part)], axis=-1)

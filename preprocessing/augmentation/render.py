@@ -1,4 +1,4 @@
-"""Pixels: from a JPEG and a window to the network's input, decoding no more of the picture than the window shows."""
+"""Pixels: from a JPEG and a window to the network's input, decoding no more of the image than the window shows."""
 
 from typing import Any
 
@@ -6,15 +6,15 @@ import tensorflow as tf
 
 from ssd300.model.spec import IMAGE_SIZE
 
-# The released model's mean, on which an expansion puts the picture: Caffe's `mean_value`s, as RGB.
+# The released model's mean, on which an expansion puts the image: Caffe's `mean_value`s, as RGB.
 MEAN_COLOR = (123, 117, 104)
-_RATIOS = (1, 2, 4, 8)  # by which libjpeg can scale a picture down while it decodes
+_RATIOS = (1, 2, 4, 8)  # by which libjpeg can scale an image down while it decodes
 
 
 def decode_resized(jpeg: Any) -> tf.Tensor:
     """A JPEG as the network's input, uint8 ``[300, 300, 3]`` RGB.
 
-    The whole picture is stretched to the square, as Caffe's test phase does.
+    The whole image is stretched to the square, as Caffe's test phase does.
     """
     source = tf.concat([[0, 0], tf.io.extract_jpeg_shape(jpeg)[:2]], axis=0)
     return round_to_bytes(render(jpeg, source, tf.constant([0, 0, IMAGE_SIZE, IMAGE_SIZE])))
@@ -26,15 +26,15 @@ def round_to_bytes(pixels: tf.Tensor) -> tf.Tensor:
 
 
 def render(jpeg: Any, source: Any, target: Any) -> tf.Tensor:
-    """A window of a picture before colours change, float32 ``[300, 300, 3]``, 0 where the picture ends.
+    """A window of an image before colors change, float32 ``[300, 300, 3]``, 0 where the image ends.
 
     Only the visible part is decoded, and scaled down by 2, 4 or 8 on the way where it is shown that much smaller; the
     rest is bilinear.
 
     Args:
         jpeg: scalar string.
-        source: top, left, height and width in the picture, int32 ``[4]``, as `Placement` has them.
-        target: the same in the input; 0 by 0 for a picture that is not visible.
+        source: top, left, height and width in the image, int32 ``[4]``, as `Placement` has them.
+        target: the same in the input; 0 by 0 for an image that is not visible.
     """
     shrink = tf.reduce_min(source[2:] // tf.maximum(target[2:], 1))
     branch = tf.cast(shrink >= 2, tf.int32) + tf.cast(shrink >= 4, tf.int32) + tf.cast(shrink >= 8, tf.int32)
@@ -50,7 +50,7 @@ def render(jpeg: Any, source: Any, target: Any) -> tf.Tensor:
 
 
 def on_mean(pixels: tf.Tensor, shown: tf.Tensor) -> tf.Tensor:
-    """Float pixels ``[300, 300, 3]`` with the mean colour outside of `shown`.
+    """Float pixels ``[300, 300, 3]`` with the mean color outside of `shown`.
 
     Args:
         pixels: 0 to 255.

@@ -12,12 +12,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The chain of the paper (section 2.2) as the released Caffe model runs it, in this order; None skips a step.
-
-    >>> from ssd300.preprocessing import Augmentation
-    >>> Augmentation(hue=18, expand=None, crop=None).has_geometry
-    False
-    """
+    """The chain of the paper (section 2.2) as the released Caffe model runs it, in this order; None skips a step."""
 
     brightness: float | None = option(
         32.0, "maximum added to or subtracted from all channels, in levels of 255", at_least=0, at_most=255

@@ -1,1 +1,1 @@
-"""Checking and repairing one picture and its objects, before anything is encoded."""
+"""Checking and repairing one image and its objects, before anything is encoded."""

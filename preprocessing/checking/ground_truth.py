@@ -9,22 +9,22 @@ from ssd300.datasets.classes import ClassList
 from ssd300.datasets.faults import DROPPED_EMPTY, RejectedError
 from ssd300.preprocessing.checking.picture import Picture
 
-# A box that reaches over the border by a larger share of the picture's side was hardly drawn on this picture.
+# A box that reaches over the border by a larger share of the image's side was hardly drawn on this image.
 _SLIGHTLY_OVER = 0.1 + 1e-6
-# What float32 fractions may be off, in pixels of the largest pictures.
+# What float32 fractions may be off, in pixels of the largest images.
 _PIXEL_ERROR = 0.01
 
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """The objects of one picture.
+    """The objects of one image.
 
     Attributes:
         boxes: corner boxes, float32 ``[G, 4]`` in [0, 1], of positive area.
         labels: classes from 1, int32 ``[G]``.
         difficult: bool ``[G]``.
         truncated: bool ``[G]``.
-        repairs: names of the faults repaired, one entry a repair.
+        repairs: names of the faults repaired, one entry per repair.
     """
 
     boxes: np.ndarray
@@ -48,15 +48,15 @@ def ground_truth(
 
     Args:
         annotation: as parsed.
-        picture: its own size counts, whatever the annotation says of it.
-        classes: the class list; names may differ from it in case and blanks.
+        picture: its own size is used, whatever the annotation says.
+        classes: the class list; names may differ from it in case and whitespace.
         convention: how VOC pixel coordinates become fractions.
         path: the annotation's file, for the messages.
-        min_size: objects whose width or height is less, in pixels of the picture, are left out.
-        drop_empty: whether a picture without an object is rejected.
+        min_size: objects whose width or height is less, in pixels of the image, are left out.
+        drop_empty: whether an image without an object is rejected.
 
     Raises:
-        RejectedError: an object's class is unknown, or its box is empty or outside the picture; or the picture has no
+        RejectedError: an object's class is unknown, or its box is empty or outside the image; or the image has no
             object and is not wanted.
     """
     repairs = _size_repairs(annotation, picture)
@@ -64,7 +64,7 @@ def ground_truth(
     if annotation.in_fractions:
         frame, convention = (1, 1), "caffe"
     elif picture.orientation >= 5 and annotation.size == picture.stored_size:
-        # A tool that ignored the EXIF orientation annotated the picture as it lies in the file, and <size> tells.
+        # A tool that ignored the EXIF orientation annotated the image as it lies in the file, and <size> tells.
         frame, orientation = picture.stored_size, picture.orientation
     rows: dict[tuple[int, tuple[float, ...]], VocObject] = {}
     for voc_object in annotation.objects:
@@ -72,7 +72,7 @@ def ground_truth(
             label = classes.label(voc_object.name)
         except KeyError:
             raise RejectedError(
-                "unknown_class", path, f"class {voc_object.name!r} is none of: {', '.join(classes.names)}"
+                "unknown_class", path, f"class {voc_object.name!r} is not one of: {', '.join(classes.names)}"
             ) from None
         if not classes.is_exact(voc_object.name):
             repairs.append("class_spelling")
@@ -85,7 +85,7 @@ def ground_truth(
         rows.setdefault((label, box), voc_object)
     if not rows:
         if drop_empty:
-            raise RejectedError(DROPPED_EMPTY, path, "no object, and such pictures are not wanted")
+            raise RejectedError(DROPPED_EMPTY, path, "no objects, and such images are left out")
         repairs.append("no_objects")
     return GroundTruth(
         boxes=np.array([box for _, box in rows], np.float32).reshape(-1, 4),
@@ -106,10 +106,10 @@ def _size_repairs(annotation: Annotation, picture: Picture) -> list[str]:
 
 
 def turn_upright(box: tuple[float, ...], orientation: int) -> tuple[float, ...]:
-    """A box ``(ymin, xmin, ymax, xmax)`` of a picture as it lies in its file, in the picture turned upright.
+    """A box ``(ymin, xmin, ymax, xmax)`` of an image as it lies in its file, in the image turned upright.
 
     Args:
-        box: fractions of the lying picture.
+        box: fractions of the lying image.
         orientation: EXIF's, one of the four that swap width and height.
     """
     ymin, xmin, ymax, xmax = box

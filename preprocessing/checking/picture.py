@@ -1,4 +1,4 @@
-"""Checking a picture's bytes before they become a record, and mending what readers would get wrong."""
+"""Checking an image's bytes before they become a record, and repairing what readers would get wrong."""
 
 import io
 import re
@@ -11,10 +11,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ssd300.datasets.faults import RejectedError
 
 _ORIENTATION = 0x0112  # the EXIF tag
-# What annotated pictures come as; others would have Pillow start programs (EPS) or are no pictures (PDF).
+# What annotated images come as; others make Pillow start programs (EPS) or are not images (PDF).
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 Image.init()  # given a list of formats, Pillow expects their plugins to be there
-_JPEGS = ("JPEG", "MPO")  # an MPO is a JPEG with more pictures behind it, which readers do not see
+_JPEGS = ("JPEG", "MPO")  # an MPO is a JPEG followed by more images, which readers do not see
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")  # Pillow's modes
 # Just under the size from which Pillow warns of a decompression bomb.
 MAX_PIXELS = 89_000_000
@@ -22,10 +22,10 @@ MAX_PIXELS = 89_000_000
 
 @dataclass(frozen=True)
 class Picture:
-    """A usable picture.
+    """A usable image.
 
     Attributes:
-        jpeg: an upright grey or RGB JPEG: the file's own bytes wherever they are one.
+        jpeg: an upright gray or RGB JPEG: the file's own bytes wherever they are one.
         width: in pixels.
         height: in pixels.
         stored_size: ``(width, height)`` in the file, before it was turned upright.
@@ -42,16 +42,16 @@ class Picture:
 
 
 def check_picture(data: bytes, path: str, *, decode: bool = True, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Checks the picture in `data`; `path` only serves the messages.
+    """Checks the image in `data`; `path` only serves the messages.
 
     Args:
         data: the file's content.
         path: the file.
         decode: whether all of the image is decoded, or what follows a good header is trusted.
-        max_pixels: pictures of more pixels are rejected unread.
+        max_pixels: images of more pixels are rejected unread.
 
     Raises:
-        RejectedError: the picture cannot be used.
+        RejectedError: the image cannot be used.
     """
     if not data:
         raise RejectedError("empty_picture", path, "the file has no bytes")
@@ -106,7 +106,7 @@ def _decode(jpeg: bytes, path: str) -> None:
 
 
 def _has_sixteen_bits(image: Image.Image, data: bytes) -> bool:
-    # Pillow reads colours of 16 bits as 8 without a word; byte 24 of a PNG tells.
+    # Pillow silently reads 16-bit colors as 8 bits; byte 24 of a PNG tells.
     return image.mode in _SIXTEEN_BITS or (image.format == "PNG" and data[24] == 16)
 
 

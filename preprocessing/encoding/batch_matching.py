@@ -1,7 +1,7 @@
-"""Matching the objects of many pictures at once, on the few pairs that can matter; the outcome is `matching.match`'s.
+"""Matching the objects of many images at once, on the few pairs that can matter; the outcome is `matching.match`'s.
 
-A picture's whole IoU matrix is 8732 numbers an object, nearly all of them useless, and TensorFlow spends more on
-starting small operations than on computing them. So the pictures of a batch go through the same operations together.
+An image's whole IoU matrix is 8732 numbers per object, nearly all of them useless, and TensorFlow spends more on
+starting small operations than on computing them. So the images of a batch go through the same operations together.
 """
 
 import tensorflow as tf
@@ -9,7 +9,7 @@ import tensorflow as tf
 from ssd300.model import boxes as box_ops
 from ssd300.model.spec import Spec
 from ssd300.preprocessing.encoding.candidates import candidate_pairs
-from ssd300.preprocessing.encoding.matching import LEAST_OVERLAP, match
+from ssd300.preprocessing.encoding.matching import MIN_OVERLAP, match
 
 _LOW = (1 << 31) - 1
 _NONE = -1
@@ -18,16 +18,16 @@ _NONE = -1
 def match_batch(
     boxes: tf.Tensor, pictures: tf.Tensor, corners: tf.Tensor, spec: Spec
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Matches the objects of each picture with its default boxes.
+    """Matches the objects of each image with its default boxes.
 
     Args:
         boxes: corner boxes of all objects, float32 ``[N, 4]``.
-        pictures: the picture of each object, int32 ``[N]``, rising.
+        pictures: the image of each object, int32 ``[N]``, rising.
         corners: the default boxes as corner boxes, float32 ``[A, 4]``.
         spec: of the default boxes; its `matching` and `match_iou`.
 
     Returns:
-        The matched default boxes, rising, int32 ``[M]``: the picture's number times 8732 plus the default box's; the
+        The matched default boxes, rising, int32 ``[M]``: the image's number times 8732 plus the default box's; the
         object that each matches, a number in the batch, int32 ``[M]``; and the highest IoU that each object has with
         any default box, float32 ``[N]``, exact where it is at least `match_iou` and, for bipartite matching,
         everywhere.
@@ -83,11 +83,11 @@ def _best_default_boxes(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """`matching.best_default_boxes` on candidate pairs: the default box of each object ``[N]``, -1 for none.
 
-    The second result ``[N]`` tells which objects may have a better default box that is no candidate: only those that
+    The second result ``[N]`` tells which objects may have a better default box that is not a candidate: only those that
     were refused and have no open candidate of the threshold's IoU left.
     """
     number = tf.shape(pictures)[0]
-    ranks = tf.where(overlaps > LEAST_OVERLAP, _rank(overlaps, places), 0)
+    ranks = tf.where(overlaps > MIN_OVERLAP, _rank(overlaps, places), 0)
     at_threshold = _rank(tf.constant(spec.match_iou, tf.float32), tf.constant(_LOW))
 
     def propose(ranks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -125,7 +125,7 @@ def _match_again(
     corners: tf.Tensor,
     spec: Spec,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The matches with those of the pictures `again` computed on their whole IoU matrices."""
+    """The matches with those of the images `again` computed on their whole IoU matrices."""
 
     def one(picture: tf.Tensor) -> tf.Tensor:
         members = tf.cast(tf.where(pictures == picture), tf.int32)[:, 0]

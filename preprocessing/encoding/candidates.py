@@ -1,7 +1,7 @@
 """The few pairs of object and default box that matching has to look at, found by arithmetic on the grids.
 
-Of 8732 default boxes an object overlaps thousands and matches some twenty. Default boxes of one shape stand on a grid,
-and along an axis the overlap of two intervals depends only on the distance of their centres; so which cells can reach
+Of 8732 default boxes an object overlaps thousands and matches some twenty. Default boxes of one shape lie on a grid,
+and along an axis the overlap of two intervals depends only on the distance of their centers; so which cells can reach
 a given IoU is a range of columns and a range of rows, and no overlap outside it has to be computed.
 """
 
@@ -65,16 +65,16 @@ def candidate_pairs(boxes: tf.Tensor, spec: Spec) -> tuple[tf.Tensor, tf.Tensor]
 
     areas = width * height + shapes.width * shapes.height  # [N, S], of the pair
     needed = areas * (spec.match_iou / (1 + spec.match_iou) * (1 - _SHARE))  # intersection at the threshold
-    most = (across.most + _LENGTH) * (down.most + _LENGTH)
+    largest = (across.largest + _LENGTH) * (down.largest + _LENGTH)
     if spec.matching == "bipartite":
-        least = tf.maximum(across.most - _LENGTH, 0) * tf.maximum(down.most - _LENGTH, 0)
+        least = tf.maximum(across.largest - _LENGTH, 0) * tf.maximum(down.largest - _LENGTH, 0)
         best = tf.reduce_max(least / (areas - least), axis=1, keepdims=True)  # [N, 1]
-        may_be_best = most / tf.maximum(areas - most, _LENGTH) >= best * (1 - _SHARE)
+        may_be_best = largest / tf.maximum(areas - largest, _LENGTH) >= best * (1 - _SHARE)
         needed = tf.where(may_be_best, tf.minimum(needed, least * (1 - _SHARE)), needed)
-    pairs = tf.where(most >= needed)  # [K, 2] of objects and shapes
+    pairs = tf.where(largest >= needed)  # [K, 2] of objects and shapes
     needed = tf.gather_nd(needed, pairs)  # [K]
-    first_column, columns = across.reaching(needed / tf.gather_nd(down.most + _LENGTH, pairs), pairs)
-    first_row, rows = down.reaching(needed / tf.gather_nd(across.most + _LENGTH, pairs), pairs)
+    first_column, columns = across.reaching(needed / tf.gather_nd(down.largest + _LENGTH, pairs), pairs)
+    first_row, rows = down.reaching(needed / tf.gather_nd(across.largest + _LENGTH, pairs), pairs)
 
     ends = tf.cumsum(columns * rows)  # [K]
     numbers = tf.range(tf.reduce_sum(columns * rows))  # [P]
@@ -94,24 +94,24 @@ class _Axis:
     """Objects and shapes along one axis.
 
     Attributes:
-        most: the largest overlap that an object has with a shape anywhere on its grid, ``[N, S]``.
+        largest: the largest overlap that an object has with a shape anywhere on its grid, ``[N, S]``.
     """
 
     def __init__(self, start: tf.Tensor, length: tf.Tensor, sides: np.ndarray, shapes: Shapes) -> None:
         self._shapes = shapes
-        self._centre = start + length / 2  # [N, 1]
-        self._reach = (length + sides) / 2  # [N, S]: centres further apart than this do not overlap
+        self._center = start + length / 2  # [N, 1]
+        self._reach = (length + sides) / 2  # [N, S]: centers further apart than this do not overlap
         self._shorter = tf.minimum(length, sides)  # [N, S]
-        nearest = tf.clip_by_value(tf.round(self._centre / shapes.step - 0.5), 0, shapes.cells.astype(np.float32) - 1)
-        distance = tf.abs((nearest + 0.5) * shapes.step - self._centre)
-        self.most = tf.clip_by_value(self._reach - distance, 0, self._shorter)
+        nearest = tf.clip_by_value(tf.round(self._center / shapes.step - 0.5), 0, shapes.cells.astype(np.float32) - 1)
+        distance = tf.abs((nearest + 0.5) * shapes.step - self._center)
+        self.largest = tf.clip_by_value(self._reach - distance, 0, self._shorter)
 
     def reaching(self, overlap: tf.Tensor, pairs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """First cell and number of cells in which pairs ``[K, 2]`` overlap by at least `overlap` ``[K]``."""
         step, cells = tf.gather(self._shapes.step, pairs[:, 1]), tf.gather(self._shapes.cells, pairs[:, 1])
-        centre = tf.gather(self._centre[:, 0], pairs[:, 0]) / step - 0.5  # in cells
+        center = tf.gather(self._center[:, 0], pairs[:, 0]) / step - 0.5  # in cells
         overlap = tf.minimum(overlap, tf.gather_nd(self._shorter, pairs))
         radius = (tf.gather_nd(self._reach, pairs) - overlap) / step + _CELLS
-        first = tf.maximum(tf.cast(tf.math.ceil(centre - radius), tf.int32), 0)
-        last = tf.minimum(tf.cast(tf.floor(centre + radius), tf.int32), cells - 1)
+        first = tf.maximum(tf.cast(tf.math.ceil(center - radius), tf.int32), 0)
+        last = tf.minimum(tf.cast(tf.floor(center + radius), tf.int32), cells - 1)
         return first, tf.maximum(last - first + 1, 0)

@@ -5,7 +5,7 @@ import tensorflow as tf
 from ssd300.model.spec import Spec
 
 # Caffe ignores overlaps up to this when it gives an object its best default box.
-LEAST_OVERLAP = 1e-6
+MIN_OVERLAP = 1e-6
 
 
 def match(overlaps: tf.Tensor, spec: Spec) -> tf.Tensor:
@@ -56,7 +56,7 @@ def best_default_boxes(overlaps: tf.Tensor) -> tf.Tensor:
     def propose(open_overlaps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         box = tf.argmax(open_overlaps, axis=1, output_type=tf.int32)  # [G]
         value = tf.reduce_max(open_overlaps, axis=1)  # [G]
-        real = value > LEAST_OVERLAP
+        real = value > MIN_OVERLAP
         same = (box[:, None] == box[None]) & real[:, None] & real[None]  # [G, G]
         earlier = tf.range(tf.shape(box)[0])[:, None] > tf.range(tf.shape(box)[0])[None]  # column before row
         stronger = (value[None] > value[:, None]) | ((value[None] == value[:, None]) & earlier)

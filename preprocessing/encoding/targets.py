@@ -9,17 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ssd300.model import box_coder
-from ssd300.model import boxes as box_ops
+from ssd300.model import box_coder, boxes as box_ops
 from ssd300.model.default_boxes import default_boxes
 from ssd300.model.spec import PAPER, Spec
 from ssd300.preprocessing.encoding.batch_matching import match_batch
 
-_REGISTER = 16  # float32 numbers in the longest vector register
+_REGISTER = 16  # float32 numbers in the widest vector register
 
 
 class SparseTargets(NamedTuple):
-    """The matched default boxes alone; all others are background.
+    """The matched default boxes only; all others are background.
 
     Attributes:
         indices: the matched default boxes in rising order, int32 ``[M]``.
@@ -45,12 +44,12 @@ class DenseTargets(NamedTuple):
 
 
 class BatchTargets(NamedTuple):
-    """The matched default boxes of several pictures, one picture after the other.
+    """The matched default boxes of several images, one image after the other.
 
     Attributes:
-        pictures: the picture of each, rising, int32 ``[M]``.
+        pictures: the image of each, rising, int32 ``[M]``.
         objects: the object that each matched, as a number in the batch, int32 ``[M]``.
-        indices: the matched default boxes, rising in a picture, int32 ``[M]``.
+        indices: the matched default boxes, rising in an image, int32 ``[M]``.
         offsets: the encoded ground truth boxes, float32 ``[M, 4]``.
         highest: the highest IoU that each object has with any default box, float32 ``[N]``; exact where it is at least
             the spec's `match_iou` and, for bipartite matching, everywhere.
@@ -66,43 +65,38 @@ class BatchTargets(NamedTuple):
 # AutoGraph would parse the source of all this again, which takes a second, to find no Python control flow.
 @tf.autograph.experimental.do_not_convert
 def encode_batch(boxes: Any, pictures: Any, spec: Spec = PAPER) -> BatchTargets:
-    """Encodes the objects of several pictures at once, each picture by itself.
+    """Encodes the objects of several images at once, each image by itself.
 
     Works eagerly on arrays and inside graphs on tensors of unknown length.
 
     Args:
         boxes: corner boxes of all objects, float32 ``[N, 4]`` in [0, 1], of positive area; N may be 0.
-        pictures: the picture of each object, from 0, rising, integers ``[N]``.
+        pictures: the image of each object, from 0, rising, integers ``[N]``.
         spec: default boxes, matching and coder.
     """
     boxes = tf.reshape(tf.cast(boxes, tf.float32), [-1, 4])
     pictures = tf.reshape(tf.cast(pictures, tf.int32), [-1])
-    centres, corners = _default_box_arrays(spec)
+    centers, corners = _default_box_arrays(spec)
     slots, objects, highest = match_batch(boxes, pictures, tf.constant(corners), spec)
     indices = slots % spec.boxes
-    # The logarithm of a whole vector register differs in the last bit from that of a single number. Filled up, all are
-    # in registers, and a picture's offsets do not depend on which others are in the batch.
+    # The logarithm of a whole vector register differs in the last bit from that of a single number. Padded, all are
+    # in registers, and an image's offsets do not depend on which others are in the batch.
     fill = [[0, -tf.size(objects) % _REGISTER]]
     offsets = box_coder.encode(
         tf.gather(boxes, tf.pad(objects, fill)),
-        tf.gather(tf.constant(centres), tf.pad(indices, fill)),
+        tf.gather(tf.constant(centers), tf.pad(indices, fill)),
         variances=spec.variances,
     )[: tf.size(objects)]
     return BatchTargets(slots // spec.boxes, objects, indices, offsets, highest)
 
 
 def encode_ground_truth(boxes: Any, labels: Any, spec: Spec = PAPER) -> SparseTargets:
-    """Encodes the objects of one picture; `encode_batch` for many pictures costs a fraction a picture.
+    """Encodes the objects of one image; `encode_batch` for many images costs a fraction of that per image.
 
     Args:
         boxes: corner boxes, float32 ``[G, 4]`` in [0, 1], of positive area; G may be 0.
         labels: their classes from 1, integers ``[G]``.
         spec: default boxes, matching and coder.
-
-    >>> from ssd300.preprocessing import encode_ground_truth
-    >>> targets = encode_ground_truth([[0.1, 0.2, 0.8, 0.6]], [12])
-    >>> targets.indices.shape, targets.offsets.shape
-    (TensorShape([9]), TensorShape([9, 4]))
     """
     labels = tf.reshape(tf.cast(labels, tf.int32), [-1])
     encoded = encode_batch(boxes, tf.zeros_like(labels), spec)
@@ -120,16 +114,16 @@ def to_dense(targets: SparseTargets, spec: Spec = PAPER) -> DenseTargets:
 
 @lru_cache(maxsize=8)
 def _default_box_arrays(spec: Spec) -> tuple[np.ndarray, np.ndarray]:
-    centres = default_boxes(spec)
-    return centres, box_ops.to_corners(centres)
+    centers = default_boxes(spec)
+    return centers, box_ops.to_corners(centers)
 
 
 @dataclass(frozen=True)
 class Targets:
-    """The matched default boxes of several pictures as arrays; the fields are those of `BatchTargets`.
+    """The matched default boxes of several images as arrays; the fields are those of `BatchTargets`.
 
     Attributes:
-        rows: the rows of each picture.
+        rows: the rows of each image.
         objects: int32 ``[M]``.
         indices: int32 ``[M]``.
         offsets: float32 ``[M, 4]``.
@@ -143,23 +137,23 @@ class Targets:
     highest: np.ndarray
 
     def of(self, rows: slice, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Indices, labels and offsets of the picture with these rows."""
+        """Indices, labels and offsets of the image with these rows."""
         return self.indices[rows], labels[self.objects[rows]], self.offsets[rows]
 
 
 def encode_and_mirror(boxes: np.ndarray, counts: np.ndarray, spec: Spec) -> tuple[Targets, Targets]:
-    """Targets of pictures, and of their mirror images.
+    """Targets of images, and of their mirror images.
 
     Args:
-        boxes: of all objects, picture after picture, float32 ``[N, 4]``.
-        counts: number of objects of each picture ``[B]``.
+        boxes: of all objects, image after image, float32 ``[N, 4]``.
+        counts: number of objects of each image ``[B]``.
         spec: default boxes, matching and coder.
     """
     count = len(counts)
     owners = np.repeat(np.arange(count, dtype=np.int32), counts)
     encoded = (array.numpy() for array in _encoder(spec)(boxes, owners, count))
     pictures, objects, indices, offsets, highest = encoded
-    ends = np.searchsorted(pictures, np.arange(2 * count + 1))  # [2B + 1]: where the rows of each picture begin
+    ends = np.searchsorted(pictures, np.arange(2 * count + 1))  # [2B + 1]: where the rows of each image begin
 
     def half(bounds: np.ndarray, first_object: int) -> Targets:
         part = slice(bounds[0], bounds[-1])
@@ -172,7 +166,7 @@ def encode_and_mirror(boxes: np.ndarray, counts: np.ndarray, spec: Spec) -> tupl
 
 @lru_cache(maxsize=8)
 def _encoder(spec: Spec) -> Any:
-    """`encode_batch` for pictures and, behind them, their mirror images; compiled once in a worker."""
+    """`encode_batch` for images followed by their mirror images; compiled once in a worker."""
 
     @tf.function(
         input_signature=[

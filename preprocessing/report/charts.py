@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ssd300.model.default_boxes import default_boxes
 from ssd300.model.spec import IMAGE_SIZE, Spec
-from ssd300.preprocessing.shards.object_statistics import ASPECT_BIN, IOU_BIN, LARGEST_ASPECT, MOST_OBJECTS, SIZE_BIN
+from ssd300.preprocessing.shards.object_statistics import ASPECT_BIN, IOU_BIN, LARGEST_ASPECT, MAX_OBJECTS, SIZE_BIN
 
 _OBJECTS, _BOXES = "tab:green", "tab:red"
 
@@ -33,7 +33,7 @@ def plot_classes(objects: dict[str, int]) -> bytes:
 
 
 def plot_fit(report: dict[str, Any], spec: Spec) -> bytes:
-    """Sizes, aspect ratios, objects a picture, best overlaps and matches by stage, as a PNG.
+    """Sizes, aspect ratios, objects per image, best overlaps and matches by stage, as a PNG.
 
     Args:
         report: the total of ``report.json``.
@@ -62,8 +62,8 @@ def plot_fit(report: dict[str, Any], spec: Spec) -> bytes:
     iou.axvline(spec.match_iou, color=_BOXES, linewidth=1)
     iou.set(title="best IoU with any default box", xlabel=f"left of the line: below {spec.match_iou:g}", xlim=(0, 1))
 
-    _bars(number, np.arange(MOST_OBJECTS + 1), _heights(counts, "objects", range(MOST_OBJECTS + 1)), 1)
-    number.set(title="objects in a picture", xlabel=f"{MOST_OBJECTS} and more are one")
+    _bars(number, np.arange(MAX_OBJECTS + 1), _heights(counts, "objects", range(MAX_OBJECTS + 1)), 1)
+    number.set(title="objects per image", xlabel=f"last bar: {MAX_OBJECTS} or more")
 
     stages.bar(list(report["matches"]), list(report["matches"].values()), color=_OBJECTS)
     stages.tick_params(axis="x", rotation=30)

@@ -1,4 +1,4 @@
-"""``report.html``: a dataset's report to look at, before a day of training shows whether the boxes fit the objects."""
+"""``report.html``: a dataset's report, to see before a day of training whether the default boxes fit the objects."""
 
 import io
 from collections import Counter
@@ -25,7 +25,7 @@ from ssd300.preprocessing.support.drawing import contact_sheet, draw_objects
 from ssd300.preprocessing.support.html import Section, Table, page
 
 _SAMPLES, _SAMPLES_A_ROW = 12, 4
-_EXAMPLES = 5  # rejected pictures listed for each fault
+_EXAMPLES = 5  # rejected images listed for each fault
 
 
 def dataset_page(plan: Plan, report: dict[str, Any], rejects: Sequence[Reject], records: str | None) -> str:
@@ -34,15 +34,15 @@ def dataset_page(plan: Plan, report: dict[str, Any], rejects: Sequence[Reject], 
     Args:
         plan: of the job.
         report: as `ssd300.preprocessing.report.summary.build_report` gives it.
-        rejects: all rejected pictures.
-        records: folder of the shards; None if none were written, then the sample pictures are encoded anew.
+        rejects: all rejected images.
+        records: folder of the shards; None if none were written, then the sample images are encoded again.
     """
     settings, whole = plan.settings, report["total"]
     spec = settings.spec
     objects = sum(whole["objects"].values())
     share = f"{whole['unreached_objects'] / objects:.1%}" if objects else "none"
     sections = [
-        Section("Account", preformatted=summary(report)),
+        Section("Totals", preformatted=summary(report)),
         Section("Classes", picture=plot_classes(whole["objects"])),
         Section(
             "Do the default boxes fit the objects?",
@@ -50,17 +50,17 @@ def dataset_page(plan: Plan, report: dict[str, Any], rejects: Sequence[Reject], 
                 f"{whole['unreached_objects']:,} of {objects:,} objects ({share}) have an IoU below {spec.match_iou:g} "
                 "with every default box. "
                 + (
-                    "Each is still matched to its best one, but learns from that one alone."
+                    "Each is still matched to its best one, but that is all the network learns from."
                     if spec.matching == "bipartite"
-                    else f"{whole['unmatched_objects']:,} objects match nothing and teach nothing."
+                    else f"{whole['unmatched_objects']:,} objects match no default box and are not learned."
                 )
             ),
             picture=plot_fit(whole, spec),
             table=_worst(whole["worst_reached"]),
         ),
-        Section("Pictures", picture=_samples(plan, records), caption="green: ground truth; red: matched default boxes"),
+        Section("Images", picture=_samples(plan, records), caption="green: ground truth; red: matched default boxes"),
         Section("Faults that were repaired or kept", table=_findings(whole["repaired"] | whole["kept"])),
-        Section("Rejected pictures", table=_rejected(rejects)),
+        Section("Rejected images", table=_rejected(rejects)),
     ]
     subtitle = f"{', '.join(settings.source_names)}; preset {spec.name}"
     return page("Encoded dataset" if records else "Checked dataset", sections, subtitle=subtitle)
@@ -68,7 +68,7 @@ def dataset_page(plan: Plan, report: dict[str, Any], rejects: Sequence[Reject], 
 
 def _worst(worst: list[dict[str, Any]]) -> Table | None:
     rows = [(f"{one['iou']:.3f}", one["name"], one["picture"]) for one in worst]
-    return Table(("best IoU", "class", "picture"), rows) if rows else None
+    return Table(("best IoU", "class", "image"), rows) if rows else None
 
 
 def _findings(findings: dict[str, int]) -> Table:
@@ -85,7 +85,7 @@ def _rejected(rejects: Sequence[Reject]) -> Table:
         for number, reject in enumerate(examples):
             head = (fault, f"{count:,}") if number == 0 else ("", "")
             rows.append((*head, reject.picture, reject.message))
-    return Table(("fault", "number", "for example", "message"), rows)
+    return Table(("fault", "number", "example", "message"), rows)
 
 
 def _samples(plan: Plan, records: str | None) -> bytes | None:
@@ -95,7 +95,7 @@ def _samples(plan: Plan, records: str | None) -> bytes | None:
     spec, classes = plan.settings.spec, plan.settings.classes
     pictures = []
     for sample in samples:
-        with suppress(OSError):  # a picture whose header alone was checked
+        with suppress(OSError):  # an image of which only the header was checked
             pictures.append(_drawn(sample, spec, classes))
     if not pictures:
         return None
@@ -115,7 +115,7 @@ def _written_samples(plan: Plan, records: str) -> Iterator[Record]:
 
 
 def _encoded_samples(plan: Plan) -> Iterator[Record]:
-    """Some pictures from all over the dataset, encoded here; twice as many as needed, as some may be rejected."""
+    """Some images from all over the dataset, encoded here; twice as many as needed, as some may be rejected."""
     pictures = [plan.shards[number].pictures for number in _spread(len(plan.shards))]
     wanted = -(-2 * _SAMPLES // len(pictures))
     for some in pictures:
@@ -131,6 +131,6 @@ def _spread(count: int) -> list[int]:
 
 def _drawn(record: Record, spec: Spec, classes: ClassList) -> Image.Image:
     image: Image.Image = Image.open(io.BytesIO(record.image))
-    image.thumbnail((560, 480))  # large pictures would hide the lines
+    image.thumbnail((560, 480))  # large images would hide the lines
     matched = box_ops.to_corners(default_boxes(spec)[record.targets[0]])
     return draw_objects(image, record.boxes, [classes.name(label) for label in record.labels], matched=matched)

@@ -56,7 +56,7 @@ def _bin(entry: tuple[str, int]) -> int:
 
 
 def rejected_lines(rejects: list[Reject]) -> str:
-    """One JSON object a line for each rejected picture."""
+    """One line of JSON for each rejected image."""
     return "".join(json.dumps(asdict(reject), ensure_ascii=False) + "\n" for reject in rejects)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners import create_runner
 
 from ssd300.datasets.errors import InputError
 from ssd300.datasets.faults import FAULTS
@@ -45,7 +46,7 @@ def pipeline_options(arguments: Sequence[str]) -> PipelineOptions:
     """Beam's options from command-line arguments, with the local in-process runner unless another is named.
 
     Raises:
-        InputError: an argument is neither ours nor Beam's.
+        InputError: an argument is neither ours nor Beam's, or there is no such runner.
     """
     options = PipelineOptions(list(arguments))
     parsers: list[argparse.ArgumentParser] = []
@@ -55,6 +56,10 @@ def pipeline_options(arguments: Sequence[str]) -> PipelineOptions:
         raise InputError(f"unknown arguments: {' '.join(unknown)}; neither ssd300 nor Beam has them")
     if is_local(options):
         options.view_as(StandardOptions).runner = LOCAL_RUNNER
+    try:
+        create_runner(options.view_as(StandardOptions).runner)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise InputError(str(error)) from None
     return options
 
 

@@ -22,10 +22,6 @@ class Execution:
     Attributes:
         beam_arguments: Beam's own options, such as ``--runner=FlinkRunner``.
         ready_workers: local workers that were started early.
-
-    >>> from ssd300.preprocessing import Execution
-    >>> Execution(workers=2, max_rejected=0.05).is_local
-    True
     """
 
     workers: int | None = option(
@@ -59,7 +55,7 @@ class Execution:
         return is_local(self.options)
 
     def workers_for(self, pictures: int) -> int:
-        """How many local processes a job of so many images gets."""
+        """The number of local processes for a job of this many images."""
         if self.workers is not None:
             return self.workers
         return max(1, min(os.cpu_count() or 1, pictures // _PICTURES_PER_WORKER))

@@ -117,7 +117,7 @@ def run_task(task: Task) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Ends this process soon after its parent was killed: nobody waits for its shards any more."""
+    """Ends this process soon after its parent was killed: no one waits for its shards."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -1,7 +1,7 @@
 """A list of shards in a file, so that only places in it go through Beam.
 
 A pipeline's graph holds what it is created from, and runners limit the size of a graph (Dataflow: 10 MB); the names of
-a million pictures would be several times that. So the graph holds the path of a list, the shuffle places in it, and a
+a million images would be several times that. So the graph holds the path of a list, the shuffle places in it, and a
 worker reads the names of the one shard that it encodes.
 """
 
@@ -16,7 +16,7 @@ Place = tuple[str, int, int]  # path of the list, first byte, number of bytes
 
 
 def write_shard_list(path: str, shards: Iterable[Shard]) -> None:
-    """Writes the shards a line each, and beside it where their lines are."""
+    """Writes the shards, one per line, and next to the file an index of its lines."""
     offset, places = 0, []
     with tf.io.gfile.GFile(path, "wb") as file:
         for shard in shards:

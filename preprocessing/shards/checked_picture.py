@@ -1,4 +1,4 @@
-"""A picture and its objects, checked and repaired, before they become a record."""
+"""An image and its objects, checked and repaired, before they become a record."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]  # indices, labels and offset
 
 @dataclass(frozen=True)
 class CheckedPicture:
-    """A picture that will be a record.
+    """An image that will be a record.
 
     Attributes:
         name: its name in the dataset, such as ``VOC2007/000012``.
@@ -50,12 +50,12 @@ class CheckedPicture:
 
 
 def check_raw_picture(raw: RawPicture, name: str, settings: PreprocessSettings) -> CheckedPicture:
-    """Checks and repairs one picture and its objects.
+    """Checks and repairs one image and its objects.
 
     Raises:
         RejectedError: it cannot be used.
     """
-    # Making a copy decodes all of a picture; what cannot be decoded must not stop the job there.
+    # Making a copy decodes all of an image; what cannot be decoded must not stop the job there.
     picture = check_picture(raw.data, raw.path, decode=settings.copies > 0 or settings.verify == "decode")
     truth = ground_truth(
         raw.annotation,

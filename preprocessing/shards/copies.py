@@ -1,4 +1,4 @@
-"""Augmented copies: pictures expanded, cropped and resized once, in the Beam job, so that training only reads them."""
+"""Augmented copies: images expanded, cropped and resized once, in the Beam job, so that training only reads them."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -25,12 +25,12 @@ JPEG_QUALITY = 90
 
 
 def augmented_copies(pictures: Sequence[CheckedPicture], number: int, settings: PreprocessSettings) -> Iterator[Record]:
-    """A copy of each picture, 300x300, with the objects that it shows; the records come in the same order.
+    """A copy of each image, 300x300, with the objects that it shows; the records come in the same order.
 
-    What a copy shows depends on the seed, its number and the picture's name alone.
+    What a copy shows depends only on the seed, its number and the image's name.
 
     Args:
-        pictures: the pictures.
+        pictures: the images.
         number: of the copy, from 1.
         settings: the job's.
     """

@@ -1,4 +1,4 @@
-"""Encoding one shard: from the names of its pictures to one file of records and its report."""
+"""Encoding one shard: from the names of its images to one file of records and its report."""
 
 import json
 import uuid
@@ -24,7 +24,7 @@ from ssd300.preprocessing.shards.object_statistics import best_overlaps, histogr
 from ssd300.preprocessing.shards.shard_report import PoorlyReached, Reject, ShardReport
 from ssd300.preprocessing.support.progress import ticker
 
-# Pictures are encoded together, as many as this or as fill so many bytes: the encoding is cheap in batches, and a
+# Images are encoded together, as many as this or as fill so many bytes: the encoding is cheap in batches, and a
 # worker holds no more than one of them.
 _BATCH_PICTURES, _BATCH_BYTES = 64, 32_000_000
 
@@ -95,7 +95,7 @@ def checked_pictures(
     report: ShardReport,
     tick: Callable[[int], None] | None = None,
 ) -> Iterator[CheckedPicture]:
-    """Reads and checks pictures one after the other; what is kept out goes into `report`."""
+    """Reads and checks images one after the other; what is kept out goes into `report`."""
     for number, group in groupby(pictures, key=lambda picture: picture[0]):
         source = settings.sources[number]
         ids = [picture_id for _, picture_id in group]
@@ -129,7 +129,7 @@ def _batches(pictures: Iterator[CheckedPicture]) -> Iterator[list[CheckedPicture
 def encode_pictures(
     pictures: Sequence[CheckedPicture], settings: PreprocessSettings, report: ShardReport
 ) -> Iterator[Record]:
-    """Encodes pictures and adds what was found to `report`; the records come in the same order."""
+    """Encodes images and adds what was found to `report`; the records come in the same order."""
     counts = np.array([len(one.truth.labels) for one in pictures])
     boxes = np.concatenate([one.truth.boxes for one in pictures])
     labels = np.concatenate([one.truth.labels for one in pictures])

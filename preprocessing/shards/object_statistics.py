@@ -1,6 +1,6 @@
 """How the objects of a dataset fit the default boxes: sizes, aspect ratios, numbers, and the best IoU that each gets.
 
-All lengths are those of the network's input, to which every picture is stretched: it is there that default boxes and
+All lengths are those of the network's input, to which every image is stretched: it is there that default boxes and
 objects meet.
 """
 
@@ -16,15 +16,15 @@ SIZE_BIN = 10  # pixels of 300, of the square root of the area
 ASPECT_BIN = 0.25  # octaves of width / height
 LARGEST_ASPECT = 16  # bins on either side of 1: beyond 16:1 all are one
 IOU_BIN = 0.05
-MOST_OBJECTS = 20  # more in a picture are one
+MAX_OBJECTS = 20  # more in an image are one
 
 
 def histograms(boxes: np.ndarray, counts: np.ndarray, overlaps: np.ndarray) -> dict[str, Counter[str]]:
     """Counts by name and bin; a bin is named by its number, from 0 or, for aspect ratios, from 1:1.
 
     Args:
-        boxes: of all objects of some pictures, ``[N, 4]``.
-        counts: number of objects of each picture ``[B]``.
+        boxes: of all objects of some images, ``[N, 4]``.
+        counts: number of objects of each image ``[B]``.
         overlaps: the best IoU of each object ``[N]``.
     """
     wide = boxes.astype(np.float64)  # the ratios of nearly flat boxes are beyond float32
@@ -36,7 +36,7 @@ def histograms(boxes: np.ndarray, counts: np.ndarray, overlaps: np.ndarray) -> d
         "size": _counted(sizes.clip(0, IMAGE_SIZE // SIZE_BIN - 1)),
         "aspect": _counted(aspects),
         "iou": _counted((overlaps / IOU_BIN).astype(int).clip(0, last)),
-        "objects": _counted(counts.clip(0, MOST_OBJECTS)),
+        "objects": _counted(counts.clip(0, MAX_OBJECTS)),
     }
 
 

@@ -1,4 +1,4 @@
-"""What happened to the pictures of a shard, and the sum over shards: plain data that goes into JSON and back."""
+"""What happened to the images of a shard, and the sum over shards: plain data that goes into JSON and back."""
 
 import heapq
 import operator
@@ -14,7 +14,7 @@ _WORST = 10
 
 @dataclass(frozen=True)
 class Reject:
-    """A picture that was kept out: the file at fault, the fault's name and what was expected and got."""
+    """An image that was kept out: the file at fault, the fault's name and what was expected and got."""
 
     picture: str
     path: str
@@ -36,13 +36,13 @@ class ShardReport:
     """The totals of a shard; added up, of a split or a job.
 
     Attributes:
-        read: pictures that were looked at.
+        read: images that were looked at.
         written: records in the file.
-        rejects: one for each picture that is not; ``read == written + len(rejects)``.
+        rejects: one for each image that is not; ``read == written + len(rejects)``.
         findings: number of faults, repaired or kept, by name.
         objects: number of objects by class name.
         difficult: how many of the objects are marked difficult.
-        negatives: pictures without an object.
+        negatives: images without an object.
         matches: matched default boxes by feature map.
         unmatched: objects that no default box matches.
         unreached: objects that no default box reaches at the threshold's IoU.

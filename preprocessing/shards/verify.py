@@ -44,7 +44,7 @@ def count_records(path: str) -> int:
 def finished_shards(plan: Plan, work: ShardWork) -> dict[str, ShardReport]:
     """Reports, by shard key, of the shards whose files and report exist and agree with each other and the plan.
 
-    Where the job writes no records, as when it only checks, the reports alone count.
+    Where the job writes no records, as when it only checks, only the reports count.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
         found = zip(plan.shards, pool.map(lambda shard: _verified_report(shard, work), plan.shards), strict=True)
@@ -67,5 +67,5 @@ def _has_records(path: str, records: int, size: int) -> bool:
     """Whether a file holds what its report says: by its length and, where reading is cheap, by counting."""
     if tf.io.gfile.stat(path).length != size + records * (_HEADER + _FOOTER):
         return False
-    # A look at each record of an object store would be a request each.
+    # In an object store each record would cost a request.
     return "://" in path or count_records(path) == records

@@ -1,4 +1,4 @@
-"""Drawing boxes on pictures, and contact sheets, with Pillow."""
+"""Drawing boxes on images, and contact sheets, with Pillow."""
 
 import colorsys
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ GROUND_TRUTH, DIFFICULT, MATCHED = (40, 200, 60), (240, 170, 0), (220, 30, 30)
 
 
 def class_color(label: int) -> tuple[int, int, int]:
-    """A colour of its own for each class, none of them a green that could be taken for ground truth."""
-    hue = (0.95 + label * 0.618034) % 1.0  # the golden ratio spreads neighbouring labels
+    """A color of its own for each class, none of them a green that could be mistaken for ground truth."""
+    hue = (0.95 + label * 0.618034) % 1.0  # the golden ratio spreads neighboring labels
     hue = hue * 0.6 + 0.5 if hue < 0.84 else (hue * 0.6 + 0.5) % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, 0.85, 1.0)
     return round(red * 255), round(green * 255), round(blue * 255)
@@ -25,9 +25,9 @@ def draw_boxes(
     colors: Sequence[tuple[int, int, int]],
     thickness: int | None = None,
 ) -> Image.Image:
-    """A copy of `image` with corner boxes ``[N, 4]`` (fractions of it), each in its colour with its caption.
+    """A copy of `image` with corner boxes ``[N, 4]`` (fractions of it), each in its color with its caption.
 
-    Lines are `thickness` pixels thick, by default what suits the picture's size.
+    Lines are `thickness` pixels thick, by default what suits the image's size.
     """
     image = image.convert("RGB")
     draw = ImageDraw.Draw(image)
@@ -63,10 +63,10 @@ def _readable_on(color: tuple[int, int, int]) -> tuple[int, int, int]:
 def contact_sheet(
     rows: Sequence[Sequence[Image.Image]], *, titles: Sequence[str] = (), cell: tuple[int, int] = (260, 220)
 ) -> Image.Image:
-    """Pictures in rows and columns, each scaled into its cell with its proportions kept; titles head the columns."""
+    """Images in rows and columns, each scaled into its cell with its proportions kept; titles head the columns."""
     columns = max((len(row) for row in rows), default=0)
     if not columns:
-        raise ValueError("a contact sheet needs at least one picture, got none")
+        raise ValueError("a contact sheet needs at least one image, got none")
     gap, header = 8, 26 if titles else 0
     width, height = cell
     sheet = Image.new("RGB", (columns * (width + gap) + gap, header + len(rows) * (height + gap) + gap), "white")

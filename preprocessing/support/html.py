@@ -26,7 +26,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with text, preformatted text, a picture (PNG or JPEG) and a table, each optional."""
+    """A heading with text, preformatted text, an image (PNG or JPEG) and a table, each optional."""
 
     title: str
     text: str = ""
@@ -37,7 +37,7 @@ class Section:
 
 
 def page(title: str, sections: Sequence[Section], *, subtitle: str = "") -> str:
-    """The page with all pictures inside it."""
+    """The page with all images inside it."""
     parts = [f"<h1>{escape(title)}</h1>"]
     if subtitle:
         parts.append(f'<p class="subtitle">{escape(subtitle)}</p>')

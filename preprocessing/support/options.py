@@ -49,7 +49,7 @@ def check_fields(settings: Any) -> None:
     """Checks that each field of a dataclass has its type and is within its bounds.
 
     Raises:
-        InputError: one is not; it says what was expected and what was got.
+        InputError: one is not; it says what was expected and what was found.
     """
     for one in fields(settings):
         value = getattr(settings, one.name)

@@ -1,6 +1,6 @@
 """Live progress of local jobs: workers append to small files, the launcher adds up their sizes.
 
-A Beam runner blocks until its job ends and local runners publish no counters meanwhile, so this goes beside Beam.
+A Beam runner blocks until its job ends and local runners publish no counters meanwhile, so this bypasses Beam.
 """
 
 import os
@@ -13,11 +13,11 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-_BATCH = 16  # pictures between two appends
+_BATCH = 16  # images between two appends
 _INTERVAL = 0.5  # seconds between two looks
 
 
-def bar(name: str, total: int | None, *, unit: str = " pictures", initial: int = 0) -> tqdm:
+def bar(name: str, total: int | None, *, unit: str = " images", initial: int = 0) -> tqdm:
     """A progress bar with rate and time left, on standard error."""
     # A log gets a line now and then, a terminal a bar that moves.
     interval = 0.5 if sys.stderr.isatty() else 10
@@ -25,7 +25,7 @@ def bar(name: str, total: int | None, *, unit: str = " pictures", initial: int =
 
 
 def ticker(folder: str) -> Callable[[int], None]:
-    """A function that a worker calls with the number of pictures done; it appends a byte for each."""
+    """A function that a worker calls with the number of images done; it appends a byte for each."""
     path = Path(folder) / f"{os.getpid()}-{uuid.uuid4().hex}"
     pending = 0
 
@@ -41,12 +41,12 @@ def ticker(folder: str) -> Callable[[int], None]:
 
 
 class ProgressBar:
-    """A bar over the pictures of a job, on standard error, for as long as the context lasts.
+    """A bar over the images of a job, on standard error, for as long as the context lasts.
 
     Args:
         folder: where the workers append.
         pictures: of the whole job.
-        done: pictures of shards that stood before.
+        done: images of shards that were finished before.
     """
 
     def __init__(self, folder: str, *, pictures: int, done: int) -> None:
@@ -72,5 +72,5 @@ class ProgressBar:
     def _watch(self) -> None:
         while not self._stop.wait(_INTERVAL):
             seen = sum(file.stat().st_size for file in self._folder.iterdir())
-            # Retried shards are counted again: never beyond the whole.
+            # Retried shards are counted again: never beyond the total.
             self._bar.update(min(self._start + seen, self._bar.total) - self._bar.n)

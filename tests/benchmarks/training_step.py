@@ -1,31 +1,31 @@
-"""A training step beside the same network's forward and backward pass with a plain softmax loss.
+"""A training step, compared with the same network's forward and backward pass with a plain softmax loss.
 
-    python tests/benchmarks/training_step.py [--width 1] [--norm none] [--batch-size 8]
+    python tests/benchmarks/training_step.py; python tests/benchmarks/training_step.py --width .125 --norm batch
 
 The baseline is what any detector of this network must pay; the difference is matching targets to the mined loss, the L2
 term, the faster biases and the reports.
 """
 
-import argparse
-
 import keras
 import numpy as np
 import tensorflow as tf
-from timing import rate, report
+from _measuring import Size, in_turns, rate, read_arguments, report, wanted
 
 from ssd300.model.ssd300 import SSD300
 from ssd300.training.trainable import TrainableSSD300
 
 
 def main() -> None:
-    """Measures pictures a second."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--width", type=float, default=1.0)
-    parser.add_argument("--norm", default="none")
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    arguments = parser.parse_args()
-    size = arguments.batch_size
+    """Measures images per second."""
+    arguments = read_arguments(
+        __doc__,
+        width=Size(1.0, 0.125, "of the network"),
+        norm=Size("none", "none", "of the network: none or batch"),
+        batch=Size(8, 2, "images per step"),
+        seconds=Size(20.0, 0.1, "of each measurement"),
+        rounds=Size(3, 1, "number of measurements, of which the median counts"),
+    )
+    size = arguments.batch
     random = np.random.default_rng(0)
     pixels = tf.constant(random.integers(0, 256, (size, 300, 300, 3)), tf.uint8)
     labels = tf.constant(
@@ -48,13 +48,14 @@ def main() -> None:
 
     model = TrainableSSD300(width=arguments.width, norm=arguments.norm)
     model.compile(keras.optimizers.SGD(1e-6, momentum=0.9), jit_compile=False)
+    model.optimizer.build(model.trainable_variables)  # or the step would be traced twice
     step = tf.function(lambda: model.train_step((pixels, {"labels": labels, "offsets": offsets})))
-    options = {"seconds": arguments.seconds, "repeats": 3}
-    rates = {
-        "forward, backward, SGD with a plain loss": rate(lambda: (baseline(), size)[1], **options),
-        "ssd300 training step": rate(lambda: (step(), size)[1], **options),
+    works = {"forward, backward, SGD with a plain loss": baseline, "ssd300 training step": step}
+    contenders = {
+        name: lambda w=work: rate(lambda: (w(), size)[1], seconds=arguments.seconds) for name, work in works.items()
     }
-    report(f"training step, width {arguments.width:g}, batch {size}", "pictures a second", rates)
+    rates = in_turns(wanted(contenders, arguments.only), rounds=arguments.rounds)
+    report(f"training step, width {arguments.width:g}, batch {size}", "images per second", rates)
 
 
 if __name__ == "__main__":

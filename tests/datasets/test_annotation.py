@@ -4,8 +4,7 @@ import http.server
 import threading
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ssd300.datasets.annotation import Annotation, VocObject, fractions, parse_annotation
 from ssd300.datasets.faults import RejectedError

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import content
 from PIL import Image
 
 from ssd300.datasets.annotation import parse_annotation
@@ -14,10 +15,6 @@ PICTURES = range(40)
 @pytest.fixture(scope="module")
 def drawn():
     return [draw_picture(np.random.default_rng([7, 0, index])) for index in PICTURES]
-
-
-def content(root):
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 def test_the_tree_is_a_voc_tree(tmp_path):
@@ -89,7 +86,7 @@ def test_all_classes_and_some_difficult_objects_occur(drawn):
 
 
 def test_a_box_frames_its_shape(drawn):
-    """Inside an object that is not difficult and alone, the colour differs from that of the rest of the picture."""
+    """Inside an object that is not difficult and alone, the color differs from that of the rest of the image."""
     checked = 0
     for pixels, objects in drawn:
         if len(objects) != 1 or objects[0]["difficult"] or objects[0]["name"] != "disc":

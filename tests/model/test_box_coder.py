@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ssd300.model import box_coder
 from ssd300.model.default_boxes import ARTICLE, PAPER, default_boxes
@@ -14,7 +13,7 @@ from ssd300.model.default_boxes import ARTICLE, PAPER, default_boxes
 LIBRARIES = pytest.mark.parametrize("convert", [np.array, tf.constant], ids=["numpy", "tensorflow"])
 SPECS = pytest.mark.parametrize("spec", [PAPER, ARTICLE], ids=lambda spec: spec.name)
 
-# Corners (.2, .1) to (.6, .7) in (y, x) are the centre form (.4, .4, .6, .4).
+# Corners (.2, .1) to (.6, .7) in (y, x) are the center form (.4, .4, .6, .4).
 BOX = np.array([[0.2, 0.1, 0.6, 0.7]], np.float32)
 DEFAULT_BOX = np.array([[0.5, 0.3, 0.3, 0.1]], np.float32)
 
@@ -28,8 +27,8 @@ box_rows = st.lists(st.tuples(places, places, sides, sides), min_size=1).map(
 
 def random_boxes(count, seed):
     random = np.random.default_rng(seed)
-    centres, sizes = random.uniform(0, 1, (count, 2)), random.uniform(0.01, 1, (count, 2))
-    return np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1).astype(np.float32)
+    centers, sizes = random.uniform(0, 1, (count, 2)), random.uniform(0.01, 1, (count, 2))
+    return np.concatenate([centers - sizes / 2, centers + sizes / 2], axis=1).astype(np.float32)
 
 
 def slow_encode(box, default_box, variances):
@@ -107,7 +106,7 @@ def test_encode_equals_a_scalar_loop_over_all_default_boxes(convert, spec):
     boxes, defaults = random_boxes(8732, seed=1), default_boxes(spec)
     expected = [slow_encode(b, d, spec.variances) for b, d in zip(boxes, defaults, strict=True)]
     offsets = box_coder.encode(convert(boxes), convert(defaults), variances=spec.variances)
-    # float32 centres err by 6e-8, which a side of .07 and a variance of .1 multiply by 140.
+    # float32 centers err by 6e-8, which a side of .07 and a variance of .1 multiply by 140.
     np.testing.assert_allclose(offsets, expected, rtol=1e-5, atol=1e-4)
 
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ssd300.model import boxes as box_ops
 
@@ -32,27 +31,27 @@ grid_boxes = st.lists(st.tuples(*[st.integers(0, 16)] * 4), min_size=0, max_size
 
 
 @LIBRARIES
-def test_to_centres_and_to_corners_of_an_asymmetric_box(convert):
+def test_to_centers_and_to_corners_of_an_asymmetric_box(convert):
     corners = box_array([[0.1, 0.2, 0.5, 0.8], [-0.25, 0.5, 0.25, 1.5]])
     # cx = (.2 + .8) / 2, cy = (.1 + .5) / 2, w = .8 - .2, h = .5 - .1; and (.5 + 1.5) / 2, 0, 1, .5
-    centres = box_array([[0.5, 0.3, 0.6, 0.4], [1.0, 0.0, 1.0, 0.5]])
-    np.testing.assert_allclose(box_ops.to_centres(convert(corners)), centres, atol=1e-7)
-    np.testing.assert_allclose(box_ops.to_corners(convert(centres)), corners, atol=1e-7)
+    centers = box_array([[0.5, 0.3, 0.6, 0.4], [1.0, 0.0, 1.0, 0.5]])
+    np.testing.assert_allclose(box_ops.to_centers(convert(corners)), centers, atol=1e-7)
+    np.testing.assert_allclose(box_ops.to_corners(convert(centers)), corners, atol=1e-7)
 
 
 @LIBRARIES
 def test_conversions_keep_leading_dimensions_and_dtype(convert):
     corners = np.arange(2 * 3 * 5 * 4, dtype=np.float32).reshape(2, 3, 5, 4)
-    centres = box_ops.to_centres(convert(corners))
-    assert tuple(centres.shape) == (2, 3, 5, 4)
-    assert centres.dtype == np.float32
-    np.testing.assert_array_equal(box_ops.to_corners(centres), corners)
+    centers = box_ops.to_centers(convert(corners))
+    assert tuple(centers.shape) == (2, 3, 5, 4)
+    assert centers.dtype == np.float32
+    np.testing.assert_array_equal(box_ops.to_corners(centers), corners)
 
 
 @LIBRARIES
 def test_each_function_returns_what_it_was_given(convert):
     boxes = convert(box_array([[0.1, 0.2, 0.5, 0.8]]))
-    for function in (box_ops.to_centres, box_ops.to_corners, box_ops.area, box_ops.clip, box_ops.flip):
+    for function in (box_ops.to_centers, box_ops.to_corners, box_ops.area, box_ops.clip, box_ops.flip):
         assert tf.is_tensor(function(boxes)) == tf.is_tensor(boxes), function.__name__
     for function in (box_ops.intersection, box_ops.iou):
         assert tf.is_tensor(function(boxes, boxes)) == tf.is_tensor(boxes), function.__name__

@@ -6,8 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, given, settings, strategies as st
 
 from ssd300.model import detection as nms
 from ssd300.model.default_boxes import default_boxes
@@ -19,7 +18,7 @@ AVERAGE = SuppressionSpec(method="average", iou_threshold=0.3, keep=8)
 
 
 def run(boxes, scores, spec):
-    """One picture: boxes [A, 4] and scores [A, C]; detections as arrays."""
+    """One image: boxes [A, 4] and scores [A, C]; detections as arrays."""
     arrays = tf.constant(boxes, tf.float32)[None], tf.constant(scores, tf.float32)[None]
     return Detections(*(tensor[0].numpy() for tensor in suppress(*arrays, spec=spec)))
 
@@ -48,7 +47,7 @@ def exact_iou(first, second):
 
 
 def slow_greedy(boxes, scores, spec):
-    """Caffe's ApplyNMSFast a class, then the best of the picture; rows of (label, score, box)."""
+    """Caffe's ApplyNMSFast a class, then the best of the image; rows of (label, score, box)."""
     threshold, rows = Fraction(str(spec.iou_threshold)), []
     for label in range(1, len(scores[0])):
         order = [i for i in range(len(boxes)) if scores[i][label] > spec.score_threshold]
@@ -131,7 +130,7 @@ def test_average_equals_the_sequential_algorithm(picture):
 
 
 def test_greedy_keeps_what_only_a_suppressed_box_overlaps():
-    # Neighbours share .6 of 1.0, the first and the third .4 of 1.2: only the second is dropped.
+    # Neighbors share .6 of 1.0, the first and the third .4 of 1.2: only the second is dropped.
     chain = [[0, 0.0, 0.2, 0.8], [0, 0.2, 0.2, 1.0], [0, 0.4, 0.2, 1.2]]
     detections = run(chain, one_class([0.9, 0.8, 0.7]), GREEDY)
     assert found(detections) == [(1, 0.9, (0, 0, 0.2, 0.8)), (1, 0.7, (0, 0.4, 0.2, 1.0))]
@@ -202,7 +201,7 @@ def test_200_remain_over_all_classes():
 
 
 def test_boxes_are_clipped_only_after_suppression():
-    # Inside the picture the two are the same; as they are, they share 1 of 3 (1 · 1, 1 · 3): IoU 1/3.
+    # Inside the image the two are the same; as they are, they share 1 of 3 (1 · 1, 1 · 3): IoU 1/3.
     detections = run([[0, 0, 1, 1], [0, 0, 1, 3]], one_class([0.9, 0.8]), GREEDY)
     assert found(detections) == [(1, 0.9, (0, 0, 1, 1)), (1, 0.8, (0, 0, 1, 1))]
     detections = run([[-0.5, -0.25, 0.5, 0.75]], one_class([0.9]), GREEDY)
@@ -263,7 +262,7 @@ def test_detect_softmaxes_and_decodes_a_batch_inside_a_graph(spec):
 
 def test_detect_compares_boxes_as_decoded():
     # 8730 and 8731 are 264 px at ratio 2 and 1/2: 373.4 x 186.7, crossed. As they are they share 186.7² of
-    # 2 · 264² - 186.7² (1/3); cut to the picture 186.7² of 2 · 300 · 186.7 - 186.7² (.452): one would be dropped.
+    # 2 · 264² - 186.7² (1/3); cut to the image 186.7² of 2 · 300 · 186.7 - 186.7² (.452): one would be dropped.
     logits = np.full((1, 8732, 2), [10.0, 0.0], np.float32)
     logits[0, [8730, 8731]] = [[0.0, 9.0], [0.0, 8.0]]
     detections = nms.detect({"logits": tf.constant(logits), "offsets": tf.zeros([1, 8732, 4])}, PAPER)

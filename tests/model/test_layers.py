@@ -1,4 +1,4 @@
-"""The layers of the network by numbers, and the fused batch normalisation against Keras's own."""
+"""The layers of the network by numbers, and the fused batch normalization against Keras's own."""
 
 import keras
 import numpy as np
@@ -61,7 +61,7 @@ def test_l2_normalization_learns_its_scale():
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_float16"])
 def test_l2_normalization_keeps_a_position_of_zeros_at_zero_with_a_finite_gradient(dtype):
-    # Behind a ReLU, as in the network, where a flat part of a picture can leave no channel active.
+    # Behind a ReLU, as in the network, where a flat part of an image can leave no channel active.
     layer = L2Normalization(dtype=dtype)
     features = tf.zeros([1, 1, 2, 8], layer.compute_dtype)
     with tf.GradientTape() as tape:

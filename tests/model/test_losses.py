@@ -55,7 +55,7 @@ def slow_loss(labels, offsets, logits, predicted, ratio=3.0, weight=1.0):
 def random_batch(seed, pictures=5, boxes=40, classes=4, match_share=0.1):
     random = np.random.default_rng(seed)
     labels = random.integers(1, classes, (pictures, boxes)) * (random.uniform(size=(pictures, boxes)) < match_share)
-    labels[0] = 0  # a picture without a match
+    labels[0] = 0  # an image without a match
     offsets, predicted = random.normal(0, 2, (2, pictures, boxes, 4)).astype(np.float32)
     return labels, offsets, random.normal(0, 3, (pictures, boxes, classes)).astype(np.float32), predicted
 
@@ -81,7 +81,7 @@ def test_one_picture_by_hand():
 
 
 def test_the_batch_is_divided_by_all_its_matches_not_by_its_pictures():
-    # Picture 0 has one match, picture 1 two; every negative is mined. Background probabilities by box:
+    # Image 0 has one match, image 1 two; every negative is mined. Background probabilities by box:
     logits = certainties([[0.4, 0.9], [0.2, 0.3]])
     predicted, offsets = np.zeros((2, 2, 4)), np.full((2, 2, 4), 2.0)
     terms, _ = compute([[1, 0], [1, 1]], offsets, logits, predicted)
@@ -95,7 +95,7 @@ def test_the_three_hardest_negatives_of_each_picture_are_mined():
     background = [[0.999, 0.9, 0.2, 0.5, 0.1, 0.8, 0.3, 0.7], [0.6, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07]]
     labels = [[1, 0, 0, 0, 0, 0, 0, 0], [0] * 8]
     terms, (gradient, _) = compute(labels, np.zeros((2, 8, 4)), certainties(background), np.zeros((2, 8, 4)))
-    # The second picture's harder boxes do not count: it has no match.
+    # The second image's harder boxes do not count: it has no match.
     np.testing.assert_allclose(terms[1], -log(0.001) - log(0.1) - log(0.2) - log(0.3), rtol=1e-5)
     used = np.abs(gradient).sum(axis=-1) > 0
     assert np.argwhere(used).tolist() == [[0, 0], [0, 2], [0, 4], [0, 6]]
@@ -106,7 +106,7 @@ def test_each_picture_mines_for_its_own_matches():
     background[1, 2:] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
     labels = [[1, 0, 0, 0, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0, 0, 0, 0]]
     terms, _ = compute(labels, np.zeros((2, 9, 4)), certainties(background), np.zeros((2, 9, 4)))
-    # 3 easy ones of picture 0 and the 6 hardest of picture 1, not the 9 hardest of the batch.
+    # 3 easy ones of image 0 and the 6 hardest of image 1, not the 9 hardest of the batch.
     negatives = -3 * log(0.9) - sum(log(p) for p in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6))
     np.testing.assert_allclose(terms[1], (-3 * log(0.1) + negatives) / 3, rtol=1e-5)
 

@@ -10,7 +10,7 @@ from ssd300.model.spec import PAPER
 from ssd300.model.ssd300 import SSD300
 from ssd300.model.vgg16 import load_weights
 
-# Convolutions outside the heads: (resolution, channels, kernel), paper figure 2 for a picture of 300x300.
+# Convolutions outside the heads: (resolution, channels, kernel), paper figure 2 for an image of 300x300.
 CONVOLUTIONS = {
     **{f"conv1_{i}": (300, 64, 3) for i in (1, 2)},
     **{f"conv2_{i}": (150, 128, 3) for i in (1, 2)},
@@ -74,7 +74,7 @@ def narrow():
 
 
 def inner(model, *names):
-    """The outputs of these layers on one random picture."""
+    """The outputs of these layers on one random image."""
     values = keras.Model(model.inputs[0], [model.get_layer(name).output for name in names])(picture(2))
     return [value.numpy() for value in values]
 
@@ -164,10 +164,10 @@ def test_a_spot_of_the_picture_reaches_the_default_boxes_there(narrow):
     before = narrow(pixels)["logits"].numpy()
     pixels[:, 60:68, 220:228] = 255
     moved = np.abs(narrow(pixels)["logits"].numpy() - before)[0, :5776].max(axis=1) > 1e-4
-    centres = default_boxes(PAPER)[:5776, :2][moved] * 300
+    centers = default_boxes(PAPER)[:5776, :2][moved] * 300
     # conv4_3 sees 92 px, its head 2 · 8 more on each side: nothing farther off than 54 + 4 + 4 can change.
     assert moved.sum() > 20
-    assert (np.abs(centres - [224, 64]) < 66).all()
+    assert (np.abs(centers - [224, 64]) < 66).all()
 
 
 @pytest.mark.parametrize(("stage", "side"), [("conv8", 19), ("conv9", 10)])

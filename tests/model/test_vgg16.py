@@ -109,7 +109,7 @@ def test_a_file_of_another_width_is_refused(model, tmp_path):
 
 def test_a_network_with_batch_normalization_is_refused(tmp_path):
     write_weights(tmp_path / "vgg16.h5", narrow())
-    with pytest.raises(ValueError, match="without batch normalisation"):
+    with pytest.raises(ValueError, match="without batch normalization"):
         vgg16.load_weights(SSD300(3, width=0.125, norm="batch"), tmp_path / "vgg16.h5")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ssd300.datasets.classes import ClassList
-from ssd300.datasets.encoded_dataset import EncodedDataset
+from ssd300.datasets.errors import InputError
 from ssd300.datasets.sources.folder import FolderSource
 from ssd300.preprocessing import job
 from ssd300.preprocessing.job import TooManyRejectsError, check, preprocess
@@ -48,7 +48,7 @@ def output(tmp_path) -> str:
 def test_a_check_leaves_its_report_and_nothing_else(settings, output):
     report = check(settings, output, execution=Execution(max_rejected=0.5))
     assert names_in(output) == REPORTS
-    assert report == EncodedDataset.open(output).report
+    assert report == json.loads(Path(output, "report.json").read_text())
     rows = [json.loads(line) for line in Path(output, "rejected.jsonl").read_text().splitlines()]
     assert sorted((row["picture"], row["fault"]) for row in rows) == [
         ("VOC2007/000002", "undecodable_picture"),
@@ -139,12 +139,12 @@ def test_an_unfinished_job_is_not_disturbed_by_a_check(settings, output, monkeyp
 @pytest.mark.parametrize("to_folder", [True, False])
 def test_too_many_rejects_are_an_error_that_carries_the_report(settings, output, to_folder):
     with pytest.raises(TooManyRejectsError, match=r"(?s)3 of 9 .*missing_annotation.*000005\.xml") as caught:
-        check(settings, output if to_folder else None, max_rejected=0.3)
+        check(settings, output if to_folder else None, Execution(max_rejected=0.3))
     assert caught.value.report["total"]["rejected"] == 3
     assert ("rejected.jsonl" in str(caught.value)) == to_folder
     if to_folder:
         assert names_in(output) == REPORTS
-        assert caught.value.report == EncodedDataset.open(output).report
+        assert caught.value.report == json.loads(Path(output, "report.json").read_text())
 
 
 def test_unwanted_empty_pictures_are_no_reason_to_fail(voc_tree):
@@ -157,8 +157,8 @@ def test_unwanted_empty_pictures_are_no_reason_to_fail(voc_tree):
 
 @pytest.mark.parametrize("options", [{"max_rejected": -0.1}, {"workers": 0}], ids=str)
 def test_senseless_arguments_are_refused_before_anything_is_written(settings, output, options):
-    with pytest.raises(ValueError, match=next(iter(options))):
-        check(settings, output, **options)
+    with pytest.raises(InputError, match=next(iter(options))):
+        check(settings, output, Execution(**options))
     assert not Path(output).exists()
 
 
@@ -190,15 +190,15 @@ def test_the_command_shows_the_account_and_writes_nothing(tree, tmp_path, capsys
 def test_the_command_writes_the_report_where_one_is_wanted(tree, output, capsys):
     assert command(tree, "--max-rejected=.5", f"--output={output}") == 0
     shown = capsys.readouterr().out
-    assert f"wrote {output}, to look at in {output}/report.html" in shown
-    assert "3 rejected pictures are in rejected.jsonl" in shown
+    assert f"wrote {output}; open {output}/report.html" in shown
+    assert "3 rejected images are listed in rejected.jsonl" in shown
     assert names_in(output) == REPORTS
 
 
 def test_the_command_ends_with_1_and_the_account_after_too_many_rejects(tree, capsys):
     assert command(tree) == 1
     shown = capsys.readouterr()
-    assert "3 of 9 pictures were rejected" in shown.err
+    assert "3 of 9 images were rejected" in shown.err
     assert "total" in shown.out
     assert "Traceback" not in shown.err
 

@@ -14,13 +14,11 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from helpers import content
 from PIL import Image
 
 from ssd300.datasets.classes import ClassList
-from ssd300.datasets.encoded_dataset import (
-    EncodedDataset,
-    IncompleteDatasetError,
-)
+from ssd300.datasets.encoded_dataset import EncodedDataset, IncompleteDatasetError
 from ssd300.datasets.sources.parse import parse_source
 from ssd300.preprocessing.job import preprocess
 from ssd300.preprocessing.runners.execution import Execution
@@ -28,10 +26,6 @@ from ssd300.preprocessing.settings import PreprocessSettings
 
 PICTURES = 60
 SHARD_SIZE = 3
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def shards(folder: Path, *, temporary: bool = False) -> int:

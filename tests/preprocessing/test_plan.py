@@ -1,11 +1,10 @@
-"""The plan: every picture once, the same for a seed, in shards of equal size."""
+"""The plan: every image once, the same for a seed, in shards of equal size."""
 
 from collections import Counter
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from ssd300.datasets.classes import ClassList
 from ssd300.datasets.sources.folder import FolderSource
@@ -132,7 +131,7 @@ class InOrder(FolderSource):
     sequential = True
 
 
-def test_a_source_that_is_read_in_order_gives_shards_of_neighbours(tmp_path):
+def test_a_source_that_is_read_in_order_gives_shards_of_neighbors(tmp_path):
     shuffled = image_set(tmp_path / "VOC2007", "train", IDS[:40])
     in_order = InOrder("train", image_set(tmp_path / "VOC2012", "train", IDS).root, "train")
     shards = plan_of(in_order, shuffled, shard_size=30).shards

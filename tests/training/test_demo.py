@@ -39,6 +39,6 @@ def test_a_second_demo_replaces_the_first(demo):
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ValueError, match="no earlier demo"):
+    with pytest.raises(ValueError, match="not left by an earlier demo"):
         run_demo(tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"

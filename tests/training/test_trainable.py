@@ -44,7 +44,7 @@ def test_a_step_is_gradient_descent_on_loss_and_l2_with_biases_twice_as_fast(bat
 def test_reports_the_loss_terms_and_matches_a_picture(batch):
     logs = {name: float(value) for name, value in make(weight_decay=5e-4).train_step(batch).items()}
     assert set(logs) == {"loss", "confidence", "localization", "l2", "matches"}
-    assert logs["matches"] == 1.0  # two matches on two pictures
+    assert logs["matches"] == 1.0  # two matches on two images
     assert logs["loss"] == pytest.approx(logs["confidence"] + logs["localization"], rel=1e-5)
     assert logs["l2"] > 0
 

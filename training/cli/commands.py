@@ -68,7 +68,7 @@ def _augmentation(given: Given, start: Augmentation, copies: bool = False) -> Gi
 
 @dataclass(frozen=True, kw_only=True)
 class _DemoOptions:
-    output: str = option("runs/demo", "folder of the demo, made anew", metavar="FOLDER")
+    output: str = option("runs/demo", "folder of the demo; an earlier demo in it is replaced", metavar="FOLDER")
     seed: int = option(0, "seed of the drawn images and of the training")
 
 
@@ -87,17 +87,9 @@ class _PreprocessOptions:
         None, "folder of the encoded dataset; with --check, of the report if one is wanted", metavar="FOLDER"
     )
     check: bool = option(False, "read, check and report everything, write no records")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _ClassesOption:
     classes: str = option(
         "voc", "voc, auto (all that occur in the annotations), or a file with one name per line", group="encoding"
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _CopiesOption:
     changes: tuple[str, ...] = option(
         (),
         "change the copies' expansion or crop, such as expand=2 or crop=.5,.7; repeatable",
@@ -129,8 +121,8 @@ def _run_job(options: _PreprocessOptions, given: Given, ready_workers: "LocalWor
         from ssd300.preprocessing.job import TooManyRejectsError, check, preprocess
     from ssd300.preprocessing.report.summary import summary
 
-    classes = resolve_classes(build(_ClassesOption, given).classes, given["sources"])
-    augmentation = replace(PAPER_AUGMENTATION, **parse_changes(Augmentation, given.get("changes", ())))
+    classes = resolve_classes(options.classes, given["sources"])
+    augmentation = replace(PAPER_AUGMENTATION, **parse_changes(Augmentation, options.changes))
     settings = build(PreprocessSettings, given, classes=classes, copy_augmentation=augmentation)
     execution = build(Execution, given, ready_workers=ready_workers)
     try:
@@ -194,33 +186,24 @@ def _train(given: Given) -> None:
 
     if options.resume:
         stored = RunDirectory(options.output).read_config().settings
-        changes = _differences(stored, _with_options(stored, given))
-        run = resume(options.output, **changes)
+        run = resume(options.output, **_changes(given, stored.augmentation, stored.copies))
     else:
         if options.config is not None:
-            settings = _with_options(read_config(options.config).settings, given)
+            stored = read_config(options.config).settings
+            settings = replace(stored, **_changes(given, stored.augmentation, stored.copies))
         elif options.dataset is None:
             raise InputError("expected the folder of an encoded dataset, --config or --resume")
         else:
-            settings = build(TrainSettings, given, **_augmentation(given, PAPER_AUGMENTATION))
+            settings = TrainSettings(**_changes(given, PAPER_AUGMENTATION))
         run = train(settings, options.output)
     step, checkpoint = run.newest_checkpoint()
     print(f"trained to step {step:,}; newest checkpoint {checkpoint}")
 
 
-def _with_options(settings: TrainSettings, given: Given) -> TrainSettings:
-    """The settings of an earlier run with the options that were given."""
-    names = {one.name for one in fields(settings)} - {"augmentation"}
-    changed = {name: value for name, value in given.items() if name in names}
-    return replace(settings, **changed, **_augmentation(given, settings.augmentation, settings.copies))
-
-
-def _differences(stored: TrainSettings, wanted: TrainSettings) -> Given:
-    return {
-        one.name: getattr(wanted, one.name)
-        for one in fields(stored)
-        if vars(stored)[one.name] != vars(wanted)[one.name]
-    }
+def _changes(given: Given, augmentation: Augmentation, copies: bool = False) -> Given:
+    """The settings that were given, with the augmentation that they make of the one to start from."""
+    names = {one.name for one in fields(TrainSettings)} - {"augmentation"}
+    return {name: given[name] for name in names & given.keys()} | _augmentation(given, augmentation, copies)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,7 +251,7 @@ COMMANDS = {
     "preprocess": Command(
         _preprocess,
         "encode annotated images into a TFDS dataset with a Beam job",
-        (_PreprocessOptions, PreprocessSettings, _ClassesOption, _CopiesOption, Execution),
+        (PreprocessSettings, _PreprocessOptions, Execution),
         epilog="Any other option is passed on to Beam, for example --runner or --setup_file.",
         passes_arguments_on=True,
     ),

@@ -16,14 +16,15 @@ _DESCRIPTION = "SSD300 object detection: encode Pascal-VOC data, train, evaluate
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Prints the message alone: the usage of a command with twenty options hides it."""
+        """Prints only the message: the usage of a command with twenty options would hide it."""
         self.exit(2, f"{self.prog}: {message}\nSee `{self.prog} --help`.\n")
 
 
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        """Prints the version, which costs a look at the installed package, only when it is asked for."""
-        parser.exit(message=f"ssd300 {importlib.metadata.version('ssd300')}\n")
+        """Looks the version up, which takes time, only when it is asked for."""
+        print(f"ssd300 {importlib.metadata.version('ssd300')}")
+        parser.exit()
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""Average precision as the Pascal-VOC challenges define it, in both their ways, over a whole dataset."""
+"""Average precision as the Pascal-VOC challenges define it, by both definitions, over a whole dataset."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,10 +12,10 @@ DEFINITIONS: tuple[Definition, ...] = ("voc2007", "voc2010")
 
 
 def average_precision(recall: np.ndarray, precision: np.ndarray, *, definition: Definition) -> float:
-    """The area that summarises a precision-recall curve.
+    """The area that summarizes a precision-recall curve.
 
     Args:
-        recall: rising, in [0, 1], one entry a detection in the order of falling scores ``[D]``.
+        recall: rising, in [0, 1], one entry per detection in the order of falling scores ``[D]``.
         precision: at the same detections ``[D]``.
         definition: ``voc2007`` is the mean of the interpolated precision at the recalls 0, .1, ..., 1 (VOC devkit
             2007, section 3.4.1); ``voc2010`` is the area under the interpolated curve (from 2010 on).
@@ -55,22 +55,15 @@ class ClassResult:
 
 
 class DetectionEvaluator:
-    """Collects detections and ground truth picture by picture, then computes the curves of every class.
+    """Collects detections and ground truth image by image, then computes the curves of every class.
 
-    A detection of a class is correct if the object of its class and picture that it overlaps most has an IoU of at
+    A detection of a class is correct if the object of its class and image that it overlaps most has an IoU of at
     least `iou_threshold` with it and no detection of a higher score took that object (devkit, VOCevaldet). A detection
-    whose object is difficult counts neither as correct nor as false; difficult objects are not to be found.
+    whose object is difficult counts neither as correct nor as false; difficult objects need not be found.
 
     Args:
         num_classes: with the background.
-        iou_threshold: least overlap.
-
-    >>> from ssd300.training import DetectionEvaluator
-    >>> evaluator = DetectionEvaluator(2)
-    >>> box = [[0.1, 0.1, 0.5, 0.5]]
-    >>> evaluator.add(box, [0.9], [1], true_boxes=box, true_labels=[1], difficult=[False])
-    >>> evaluator.results()[1].voc2010
-    1.0
+        iou_threshold: minimum IoU of a correct detection.
     """
 
     def __init__(self, num_classes: int, *, iou_threshold: float = 0.5) -> None:
@@ -79,7 +72,7 @@ class DetectionEvaluator:
         self._num_classes, self._iou_threshold = num_classes, iou_threshold
         self._positives = np.zeros(num_classes, np.int64)
         self._objects = 0
-        # One row a detection: label, score, number of the object it hits (-1: none), whether that is difficult.
+        # One row per detection: label, score, number of the object it hits (-1: none), whether that is difficult.
         self._rows: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
 
     def add(
@@ -92,7 +85,7 @@ class DetectionEvaluator:
         true_labels: np.ndarray,
         difficult: np.ndarray,
     ) -> None:
-        """Adds a picture: D detections (boxes ``[D, 4]``) and G objects (boxes ``[G, 4]``); either may be none."""
+        """Adds an image: D detections (boxes ``[D, 4]``) and G objects (boxes ``[G, 4]``); either may be none."""
         labels, true_labels = np.asarray(labels, np.int64), np.asarray(true_labels, np.int64)
         difficult = np.asarray(difficult, bool)
         for name, given in (("labels", labels), ("true_labels", true_labels)):

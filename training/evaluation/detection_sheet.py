@@ -1,4 +1,4 @@
-"""A contact sheet of detections beside ground truth, to judge a model by eye."""
+"""A contact sheet of detections next to ground truth, to judge a model by eye."""
 
 import io
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _PAIRS_A_ROW = 3
 def write_detection_sheet(
     pictures: Sequence[EvaluatedPicture], classes: ClassList, path: Path, *, threshold: float = 0.5
 ) -> None:
-    """Writes a JPEG: each picture twice, with its ground truth and with its detections of at least `threshold`."""
+    """Writes a JPEG: each image twice, with its ground truth and with its detections of at least `threshold`."""
     pairs = [
         [_with_ground_truth(picture, classes), _with_detections(picture, classes, threshold)] for picture in pictures
     ]

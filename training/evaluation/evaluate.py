@@ -31,7 +31,7 @@ _DEFAULTS = EvaluateSettings()
 
 @dataclass(frozen=True)
 class EvaluatedPicture:
-    """A picture with its ground truth and its detections, NumPy arrays, boxes in fractions of the picture."""
+    """An image with its ground truth and its detections, NumPy arrays, boxes in fractions of the image."""
 
     jpeg: bytes
     name: str
@@ -44,7 +44,7 @@ class EvaluatedPicture:
 
 
 def detections_on(model: SSD300, dataset: EncodedDataset, settings: EvaluateSettings) -> Iterator[EvaluatedPicture]:
-    """All pictures of a split, in the dataset's order, with the model's detections."""
+    """All images of a split, in the dataset's order, with the model's detections."""
     detector = make_detector(model)
     for batch in evaluation_batches(dataset, settings.split, batch_size=settings.batch_size):
         found = detector(batch["pixels"])
@@ -72,13 +72,6 @@ def evaluate(
 
     Raises:
         InputError: the run, the dataset or the split cannot be used together.
-
-    >>> from pathlib import Path
-    >>> from ssd300.datasets import EncodedDataset
-    >>> from ssd300.training import RunDirectory, evaluate
-    >>> metrics = evaluate(RunDirectory("runs/shapes"), EncodedDataset.open("data/shapes"), Path("evaluation"))
-    >>> sorted(metrics["mAP"])
-    ['voc2007', 'voc2010']
     """
     model, config, step = run.load_model()
     identity = dataset.identity
@@ -140,7 +133,7 @@ def _without_nan(value: Any) -> Any:
 
 
 def metrics_table(metrics: dict[str, Any]) -> str:
-    """The metrics as text, a line a class."""
+    """The metrics as text, one line per class."""
     lines = [f"{'class':<16}{'AP 2007':>9}{'AP 2010':>9}{'objects':>9}{'detections':>12}"]
     for name, row in metrics["classes"].items():
         lines.append(

@@ -11,7 +11,7 @@ from ssd300.training.evaluation.average_precision import ClassResult, Definition
 
 
 def plot_precision_recall(results: dict[str, ClassResult], means: Mapping[Definition, float], path: Path) -> None:
-    """One precision-recall curve a class, with its two average precisions in the legend, as a PNG."""
+    """One precision-recall curve per class, with its two average precisions in the legend, as a PNG."""
     figure = Figure(figsize=(7.5, 5.5), layout="constrained")
     axes = figure.add_subplot()
     for name, result in results.items():
@@ -58,7 +58,7 @@ def plot_history(history: Path, path: Path) -> None:
     rate.plot(*column("learning_rate"), color="tab:purple")
     rate.set(xlabel="step", title="learning rate", ylim=(0, None))
     speed.plot(*column("images_per_second"), color="tab:green")
-    speed.set(xlabel="step", title="images a second", ylim=(0, None))
+    speed.set(xlabel="step", title="images per second", ylim=(0, None))
     for axes in (loss, rate, speed):
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)

@@ -11,8 +11,7 @@ from PIL import Image, ImageOps
 from ssd300.datasets.classes import ClassList
 from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.datasets.record import Record, parse_record
-from ssd300.model import box_coder
-from ssd300.model import boxes as box_ops
+from ssd300.model import box_coder, boxes as box_ops
 from ssd300.model.default_boxes import default_boxes
 from ssd300.model.spec import Spec, spec_named
 from ssd300.preprocessing.augmentation.batch import augment_batch
@@ -20,7 +19,7 @@ from ssd300.preprocessing.support.drawing import contact_sheet, draw_objects
 from ssd300.training.reading.record_order import ordered_records
 from ssd300.training.settings import InspectSettings
 
-_EPOCHS = 4  # augmented samples of each picture
+_EPOCHS = 4  # augmented samples of each image
 _CELL = (240, 240)
 
 
@@ -36,7 +35,7 @@ def write_inspection_sheet(dataset: EncodedDataset, path: Path, settings: Inspec
     originals = dataset.files(settings.split)
     chosen = ordered_records(originals, seed=settings.seed).take(min(settings.images, files.records))
     rows = []
-    for serialized, number in chosen:  # of epoch 0, where places are numbers
+    for serialized, number in chosen:  # of epoch 0, in which a record's place is its number
         record = parse_record(serialized.numpy())
         variants = files.read(int(number))
         shown = [variants[epoch % len(variants)] for epoch in range(_EPOCHS)]
@@ -72,15 +71,15 @@ def _augmented(
     )
     for image, labels, offsets in zip(pixels.numpy(), targets.labels.numpy(), targets.offsets.numpy(), strict=True):
         matched = np.flatnonzero(labels)
-        centres = default_boxes(spec)[matched]
-        boxes = box_coder.decode(offsets[matched], centres, variances=spec.variances)
+        centers = default_boxes(spec)[matched]
+        boxes = box_coder.decode(offsets[matched], centers, variances=spec.variances)
         # All default boxes of an object decode to the same box, up to rounding.
         objects, first = np.unique(np.round(boxes, 3), axis=0, return_index=True)
-        yield _drawn(Image.fromarray(image), objects, labels[matched][first], box_ops.to_corners(centres), classes)
+        yield _drawn(Image.fromarray(image), objects, labels[matched][first], box_ops.to_corners(centers), classes)
 
 
 def _drawn(
     image: Image.Image, boxes: np.ndarray, labels: Iterable[int], matched: np.ndarray, classes: ClassList
 ) -> Image.Image:
-    image.thumbnail((2 * _CELL[0], 2 * _CELL[1]))  # large pictures would hide the lines
+    image.thumbnail((2 * _CELL[0], 2 * _CELL[1]))  # large images would hide the lines
     return draw_objects(image, boxes, [classes.name(label) for label in labels], matched=matched)

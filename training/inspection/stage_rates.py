@@ -1,9 +1,9 @@
-"""How fast the reader is, stage by stage: what a training that waits for its data should look at."""
+"""How fast the reader is, stage by stage, to find out why a training run waits for its data."""
 
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import tensorflow as tf
 
@@ -16,15 +16,8 @@ from ssd300.training.reading.record_order import epoch_and_number, ordered_recor
 from ssd300.training.settings import InspectSettings
 
 
-class StageRate(NamedTuple):
-    """A stage's name and the pictures a second with it and all stages that it needs."""
-
-    name: str
-    rate: float
-
-
-def stage_rates(dataset: EncodedDataset, settings: InspectSettings) -> list[StageRate]:
-    """Measures the reader alone on this machine, each stage for `settings.seconds` after a warm-up."""
+def stage_rates(dataset: EncodedDataset, settings: InspectSettings) -> dict[str, float]:
+    """Images per second by stage, each measured alone on this machine for `settings.seconds` after a warm-up."""
     spec = spec_named(dataset.identity.preset)
     files = dataset.files(settings.split, copies=settings.copies)
     batch_size, augmentation = settings.batch_size, settings.augmentation
@@ -44,10 +37,10 @@ def stage_rates(dataset: EncodedDataset, settings: InspectSettings) -> list[Stag
 
     stages = {
         "records, in their order": records.prefetch(tf.data.AUTOTUNE),
-        "objects and targets alone": with_map(part(1, augmentation)),
-        "pictures alone, decoded and resized": with_map(part(0, plain)),
-        "pictures alone, with colours and mirroring": with_map(part(0, augmentation)),
-        "all, as training reads it": training_batches(
+        "objects and targets only": with_map(part(1, augmentation)),
+        "images only, decoded and resized": with_map(part(0, plain)),
+        "images only, with colors and mirroring": with_map(part(0, augmentation)),
+        "everything, as in training": training_batches(
             dataset,
             settings.split,
             spec=spec,
@@ -56,7 +49,7 @@ def stage_rates(dataset: EncodedDataset, settings: InspectSettings) -> list[Stag
             copies=settings.copies,
         ),
     }
-    return [StageRate(name, _rate(batches, batch_size, settings.seconds)) for name, batches in stages.items()]
+    return {name: _rate(batches, batch_size, settings.seconds) for name, batches in stages.items()}
 
 
 def _rate(batches: tf.data.Dataset, batch_size: int, seconds: float) -> float:
@@ -76,8 +69,8 @@ def _count(iterator: Any, seconds: float) -> int:
     return done
 
 
-def rates_table(rates: list[StageRate]) -> str:
+def rates_table(rates: dict[str, float]) -> str:
     """The rates as lines of text."""
-    lines = [f"{'stage':<44}{'pictures/s':>12}{'ms a picture':>14}"]
-    lines += [f"{stage.name:<44}{stage.rate:>12,.0f}{1000 / stage.rate:>14.3f}" for stage in rates]
+    lines = [f"{'stage':<44}{'images/s':>12}{'ms per image':>14}"]
+    lines += [f"{name:<44}{rate:>12,.0f}{1000 / rate:>14.3f}" for name, rate in rates.items()]
     return "\n".join(lines)

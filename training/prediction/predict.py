@@ -1,4 +1,4 @@
-"""Predicting on pictures: annotated copies, and one JSON of detections in the COCO results format."""
+"""Predicting on images: annotated copies, and one JSON of detections in the COCO results format."""
 
 import io
 import json
@@ -27,7 +27,7 @@ _DEFAULTS = PredictSettings()
 
 
 def find_images(patterns: Sequence[str]) -> list[Path]:
-    """The pictures that paths, folders and globs name, each once, in a stable order.
+    """The images that paths, folders and globs name, without duplicates, in a stable order.
 
     Raises:
         InputError: a pattern names nothing.
@@ -53,19 +53,13 @@ def predict(
 ) -> dict[str, Any]:
     """Detects objects on `pictures` with the newest checkpoint of `run`.
 
-    Writes into `output` an annotated JPEG of each picture and ``detections.json``: a list of ``image_id`` (the number
-    of the picture in this call, from 1), ``file_name``, ``category_id`` (the label), ``category_name``, ``bbox``
-    ``[x, y, width, height]`` in pixels of the upright picture, and ``score``. A picture that cannot be read is left
+    Writes into `output` an annotated JPEG of each image and ``detections.json``: a list of ``image_id`` (the number
+    of the image in this call, from 1), ``file_name``, ``category_id`` (the label), ``category_name``, ``bbox``
+    ``[x, y, width, height]`` in pixels of the upright image, and ``score``. An image that cannot be read is left
     out and named in the result.
 
     Returns:
         ``images`` and ``detections``, the numbers of both, and ``unreadable``, messages by path.
-
-    >>> from pathlib import Path
-    >>> from ssd300.training import RunDirectory, predict
-    >>> images = [Path("shapes/JPEGImages/000001.jpg")]
-    >>> predict(RunDirectory("runs/shapes"), images, Path("predictions"))["images"]
-    1
     """
     model, config, _ = run.load_model()
     detector = make_detector(model)
@@ -105,7 +99,7 @@ def predict(
 
 
 def _readable(pictures: Sequence[Path], unreadable: dict[str, str]) -> Iterator[tuple[int, Picture]]:
-    """The pictures that can be read, with their numbers; the others' messages go into `unreadable`."""
+    """The images that can be read, with their numbers; the others' messages go into `unreadable`."""
     for number, path in enumerate(pictures):
         try:
             yield number, check_picture(path.read_bytes(), str(path))
@@ -116,7 +110,7 @@ def _readable(pictures: Sequence[Path], unreadable: dict[str, str]) -> Iterator[
 
 
 def _output_names(pictures: Sequence[Path]) -> list[str]:
-    """A file name for each annotated picture: its own, with a number where two folders have the same."""
+    """A file name for each annotated image: its own, with a number where two folders have the same."""
     names: list[str] = []
     used: set[str] = set()
     for number, path in enumerate(pictures, start=1):

@@ -5,7 +5,6 @@ from typing import Any
 import tensorflow as tf
 
 from ssd300.datasets.encoded_dataset import EncodedDataset
-from ssd300.datasets.errors import InputError
 from ssd300.datasets.record import parse
 from ssd300.model.spec import Spec
 from ssd300.preprocessing.augmentation.batch import augment_batch
@@ -13,6 +12,7 @@ from ssd300.preprocessing.augmentation.render import decode_resized
 from ssd300.preprocessing.augmentation.settings import LIGHT_AUGMENTATION, NO_AUGMENTATION, Augmentation
 from ssd300.training.reading.data_service import read_through
 from ssd300.training.reading.record_order import epoch_and_number, ordered_records
+from ssd300.training.settings import check_copies
 
 _RECORD_BATCHES = 4  # undecoded, read ahead: they bridge the gap between two blocks of files
 
@@ -34,39 +34,30 @@ def training_batches(
 
     Yields ``(pixels, targets)``: pixels uint8 ``[B, 300, 300, 3]``, targets a dictionary of ``labels`` int32
     ``[B, 8732]`` and ``offsets`` float32 ``[B, 8732, 4]``. Without expansion and crop the stored targets are used as
-    they are, those of the mirror image for a mirrored picture; with them the objects are encoded in the graph by the
+    they are, those of the mirror image for a mirrored image; with them the objects are encoded in the graph by the
     function that made the stored ones.
 
     Every random number depends on the seed, the epoch and the record alone: the same arguments give the same batches
-    whatever the machine's parallelism, and `first_step` gives those that an uninterrupted reader comes to.
+    whatever the machine's parallelism, and `first_step` starts where an uninterrupted reader would be.
 
     Args:
         dataset: an encoded dataset.
         split: its split.
         spec: of the model; the dataset must have been encoded with it.
-        batch_size: pictures a batch, always full; of all replicas together where there is an `input_context`.
+        batch_size: images per batch, always full; of all replicas together where there is an `input_context`.
         augmentation: the steps.
-        copies: whether to read, of each picture, one of its variants an epoch: itself and its augmented copies. These
-            have their expansion and crop behind them, so the augmentation may have neither.
+        copies: whether to read, per epoch one of each image's variants, itself and its augmented copies. These
+            are expanded and cropped already, so the augmentation must have neither step.
         seed: of the order and of the augmentation.
         first_step: training steps to skip, each a batch of all replicas.
         input_context: of `tf.distribute`: this reader's share of the records.
         data_service: address of a `tf.data` service, such as ``grpc://host:5000``, whose workers do the work. Each
-            record is still read once an epoch; the order is kept if there is one worker.
+            record is still read once per epoch; the order is kept if there is one worker.
 
     Raises:
         InputError: the dataset, split or arguments cannot be used together.
-
-    >>> from ssd300.datasets import EncodedDataset
-    >>> from ssd300.model import PAPER
-    >>> from ssd300.training import training_batches
-    >>> batches = training_batches(EncodedDataset.open("data/shapes"), "train", spec=PAPER, batch_size=4)
-    >>> pixels, targets = next(iter(batches))
-    >>> pixels.shape, targets["labels"].shape
-    (TensorShape([4, 300, 300, 3]), TensorShape([4, 8732]))
     """
-    if copies and augmentation.has_geometry:
-        raise InputError("augmented copies have been expanded and cropped already; leave expand and crop out")
+    check_copies(augmentation, copies)
     pipelines, pipeline, batches_a_step = 1, 0, 1
     if input_context is not None:
         pipelines, pipeline = input_context.num_input_pipelines, input_context.input_pipeline_id
@@ -97,17 +88,17 @@ def training_batches(
 def _options(*, is_share: bool) -> tf.data.Options:
     options = tf.data.Options()
     options.deterministic = True
-    # Batches run beside each other; threads within one would only wait for each other.
+    # Batches are made in parallel; threads within one would only wait for each other.
     options.threading.max_intra_op_parallelism = 1
     # Sharding by files would cut into the graph of `ordered_records`. Without a share of its own a worker of a
-    # multi-worker strategy takes every so-manieth batch.
+    # multi-worker strategy takes every n-th batch.
     policy = tf.data.experimental.AutoShardPolicy
     options.experimental_distribute.auto_shard_policy = policy.OFF if is_share else policy.DATA
     return options
 
 
 def validation_batches(dataset: EncodedDataset, split: str, *, spec: Spec, batch_size: int) -> tf.data.Dataset:
-    """The same as `training_batches` once through a split, in its order, with nothing changed at random.
+    """As `training_batches`, but one pass over a split in its order, without random changes.
 
     The last batch may be smaller.
     """
@@ -122,7 +113,7 @@ def validation_batches(dataset: EncodedDataset, split: str, *, spec: Spec, batch
 
 
 def evaluation_batches(dataset: EncodedDataset, split: str, *, batch_size: int) -> tf.data.Dataset:
-    """All pictures of a split once, in the dataset's order, as they are.
+    """All images of a split once, in the dataset's order, as they are.
 
     Yields dictionaries of `ssd300.datasets.record.parse`'s entries without the targets, batched (ragged where the
     number of objects differs), and ``pixels`` uint8 ``[B, 300, 300, 3]``; the last batch may be smaller.

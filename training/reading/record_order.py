@@ -1,4 +1,4 @@
-"""Which record comes when: an order that depends on the seed alone and can be entered anywhere.
+"""A deterministic, seekable record order: it depends only on the seed, and reading can start anywhere in it.
 
 An epoch is a line of all records: the shards in a random order of that epoch. Readers on several machines take equal
 pieces of the line. A piece is read in blocks of a few shards, whose files are read in turns and whose records are
@@ -14,10 +14,10 @@ from ssd300.datasets.encoded_dataset import SplitFiles
 from ssd300.datasets.errors import InputError
 from ssd300.preprocessing.augmentation.random import stream
 
-_BLOCK_SHARDS = 8  # about so many files are open at once
+_BLOCK_SHARDS = 8  # about this many files are open at once
 _BUFFER_RECORDS, _BUFFER_BYTES = 1024, 256_000_000  # that are shuffled together, whichever is less
 _READ_BYTES = 1 << 20
-# Streams of random numbers beside those of the records, whose numbers are not negative.
+# Streams of random numbers other than those of the records, whose numbers are not negative.
 _SHARD_ORDER, _VARIANT, _BUFFER = -1, -2, -3
 
 
@@ -26,7 +26,7 @@ def ordered_records(
 ) -> tf.data.Dataset:
     """Endless records: ``(serialized, place)``, a string and an int64 that `epoch_and_number` takes apart.
 
-    Every epoch has every record once; with several variants it has one of them of each picture, and so many epochs as
+    Every epoch has every record once; with several variants it has one of each image, and as many epochs as
     there are variants have all of them.
 
     Args:
@@ -102,7 +102,7 @@ def _piece(path: tf.Tensor, skip: tf.Tensor, take: tf.Tensor, place: tf.Tensor) 
 
 
 def _shuffle(records: tf.data.Dataset, buffer: int, key: tf.Tensor) -> tf.data.Dataset:
-    """`Dataset.shuffle` by a key of two integers alone: that would mix TensorFlow's global seed in."""
+    """`Dataset.shuffle` by a key of two integers only: that would mix TensorFlow's global seed in."""
     structure = records.element_spec
     variant = tf.raw_ops.ShuffleDataset(
         input_dataset=tf.data.experimental.to_variant(records),

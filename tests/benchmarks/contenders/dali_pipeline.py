@@ -1,6 +1,6 @@
-"""NVIDIA DALI's pipeline on the CPU with the steps of its own SSD example: crop, decode, resize, colours, flip, encode.
+"""NVIDIA DALI's pipeline on the CPU with the steps of its own SSD example: crop, decode, resize, colors, flip, encode.
 
-It has no expansion: DALI's `paste` needs a GPU. Its colour step is a linear map instead of HSV's.
+It has no expansion: DALI's `paste` needs a GPU. Its color step is a linear map instead of HSV's.
 """
 
 import argparse
@@ -93,7 +93,7 @@ def rate(pipeline, batch_size: int, seconds: float) -> float:
 
 
 def main() -> None:
-    """Prints pictures a second."""
+    """Prints images a second."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tree", type=Path)
     parser.add_argument("folder", type=Path, help="holds anchors.npy and takes annotations.json")

@@ -1,6 +1,6 @@
 """The usual chain of PyTorch's SSDs, written plainly with NumPy and OpenCV, in a process for each core.
 
-Decode, distort colours in HSV, expand, crop by IoU, mirror, resize, match against the whole IoU matrix.
+Decode, distort colors in HSV, expand, crop by IoU, mirror, resize, match against the whole IoU matrix.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import numpy as np
 
 SIZE = 300
 MEAN = (104, 117, 123)
-LEAST_OVERLAPS = (None, 0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
+MIN_OVERLAPS = (None, 0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
 
 
 def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -50,7 +50,7 @@ def distort(image: np.ndarray) -> np.ndarray:
 
 
 def expand(image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The picture on a canvas of mean colour, half of the time."""
+    """The image on a canvas of mean color, half of the time."""
     if random.random() < 0.5:
         return image, boxes
     height, width = image.shape[:2]
@@ -66,7 +66,7 @@ def crop(image: np.ndarray, boxes: np.ndarray, labels: np.ndarray) -> tuple[np.n
     """A crop that overlaps an object enough."""
     height, width = image.shape[:2]
     while True:
-        least = random.choice(LEAST_OVERLAPS)
+        least = random.choice(MIN_OVERLAPS)
         if least is None or not len(boxes):
             return image, boxes, labels
         for _ in range(50):
@@ -77,27 +77,27 @@ def crop(image: np.ndarray, boxes: np.ndarray, labels: np.ndarray) -> tuple[np.n
             window = np.array([left, top, left + w, top + h])
             if overlaps(boxes, window[None].astype(np.float64)).max() < least:
                 continue
-            centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-            kept = ((centres > window[:2]) & (centres < window[2:])).all(axis=1)
+            centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+            kept = ((centers > window[:2]) & (centers < window[2:])).all(axis=1)
             if kept.any():
                 moved = np.clip(boxes[kept], np.tile(window[:2], 2), np.tile(window[2:], 2)) - np.tile(window[:2], 2)
                 return image[top : top + h, left : left + w], moved, labels[kept]
 
 
-def encode(boxes: np.ndarray, labels: np.ndarray, centres: np.ndarray, anchors: np.ndarray) -> tuple:
+def encode(boxes: np.ndarray, labels: np.ndarray, centers: np.ndarray, anchors: np.ndarray) -> tuple:
     """Dense targets: each default box's object by the IoU matrix, each object's best default box forced."""
     matrix = overlaps(boxes, anchors)
     objects, best = matrix.argmax(axis=0), matrix.max(axis=0)
     forced = matrix.argmax(axis=1)
     best[forced], objects[forced] = 2, np.arange(len(boxes))
     matched = boxes[objects]
-    shifts = ((matched[:, :2] + matched[:, 2:]) / 2 - centres[:, :2]) / centres[:, 2:] / 0.1
-    sizes = np.log((matched[:, 2:] - matched[:, :2]) / centres[:, 2:]) / 0.2
+    shifts = ((matched[:, :2] + matched[:, 2:]) / 2 - centers[:, :2]) / centers[:, 2:] / 0.1
+    sizes = np.log((matched[:, 2:] - matched[:, :2]) / centers[:, 2:]) / 0.2
     return np.where(best >= 0.5, labels[objects], 0), np.concatenate([shifts, sizes], axis=1).astype(np.float32)
 
 
 def read_annotations(tree: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Path, boxes in pixels and labels of each picture."""
+    """Path, boxes in pixels and labels of each image."""
     names: dict[str, int] = {}
     found = []
     for file in sorted((tree / "Annotations").glob("*.xml")):
@@ -109,12 +109,12 @@ def read_annotations(tree: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
 
 
 def work(tree: Path, anchors: np.ndarray, seconds: float, seed: int) -> float:
-    """Pictures a second of one process."""
+    """Images a second of one process."""
     import cv2
 
     cv2.setNumThreads(0)
     random.seed(seed)
-    centres = np.concatenate([(anchors[:, :2] + anchors[:, 2:]) / 2, anchors[:, 2:] - anchors[:, :2]], axis=1)
+    centers = np.concatenate([(anchors[:, :2] + anchors[:, 2:]) / 2, anchors[:, 2:] - anchors[:, :2]], axis=1)
     pictures = read_annotations(tree)
     random.shuffle(pictures)
     done, start = 0, time.perf_counter()
@@ -127,13 +127,13 @@ def work(tree: Path, anchors: np.ndarray, seconds: float, seed: int) -> float:
             image, boxes = image[:, ::-1], np.stack([1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]], 1)
         image = cv2.resize(image, (SIZE, SIZE)).astype(np.uint8)
         if len(boxes):
-            encode(boxes, labels, centres, anchors)
+            encode(boxes, labels, centers, anchors)
         done += 1
     return done / elapsed
 
 
 def main() -> None:
-    """Prints pictures a second of all processes."""
+    """Prints images a second of all processes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tree", type=Path)
     parser.add_argument("folder", type=Path, help="holds anchors.npy")

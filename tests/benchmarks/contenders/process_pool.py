@@ -1,6 +1,6 @@
-"""What a plain process pool makes of the same work: python process_pool.py SOURCE FOLDER WORKERS.
+"""The same work by a plain process pool: python process_pool.py TREE FOLDER WORKERS.
 
-The same checks and the same encoding into the same records in shuffled order, a file for every 512 pictures; no Beam,
+The same checks and the same encoding into the same records in shuffled order, a file for every 512 images; no Beam,
 no reports, no verification, no metadata.
 """
 
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -23,24 +24,25 @@ def batched(items: Iterable, size: int) -> Iterator[list]:
 
 
 def start() -> None:
-    """Makes a worker ready: one thread, as its neighbour has the other core."""
+    """Makes a worker ready: one thread, as its neighbor has the other core."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
-def encode(source_text: str, ids: list[str], path: str) -> int:
-    """Encodes pictures into a file."""
+def encode(tree: str, ids: list[str], path: str) -> int:
+    """Encodes images into a file."""
     import tensorflow as tf
 
-    from ssd300.datasets.classes import VOC
-    from ssd300.datasets.sources.parse import parse_source
-    from ssd300.preprocessing.settings import PreprocessSettings
+    from ssd300.datasets import FolderSource
+    from ssd300.datasets.classes import read_class_file
+    from ssd300.preprocessing import PreprocessSettings
     from ssd300.preprocessing.shards.encode_shard import checked_pictures, encode_pictures
     from ssd300.preprocessing.shards.shard_report import ShardReport
 
-    settings, report = PreprocessSettings((parse_source(source_text),), VOC), ShardReport()
+    source, classes = FolderSource("train", tree, "train"), read_class_file(f"{tree}/classes.txt")
+    settings, report = PreprocessSettings((source,), classes), ShardReport()
     checked = checked_pictures([(0, picture_id) for picture_id in ids], settings, report)
     with tf.io.TFRecordWriter(path) as writer:
         for some in batched(checked, 64):
@@ -49,17 +51,15 @@ def encode(source_text: str, ids: list[str], path: str) -> int:
     return report.read
 
 
-def main(source_text: str, folder: str, workers: int) -> None:
-    """Spreads the pictures over the workers."""
-    tree, image_set = source_text.partition("=")[2].rsplit(":", 1)
-    with open(f"{tree}/ImageSets/Main/{image_set}.txt") as file:  # noqa: PTH123
-        ids = file.read().split()
+def main(tree: str, folder: str, workers: int) -> None:
+    """Spreads the images over the workers."""
+    ids = (Path(tree) / "ImageSets/Main/train.txt").read_text().split()
     random.Random(0).shuffle(ids)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=start) as pool:
         parts = list(batched(ids, 512))
         paths = [f"{folder}/{number:05d}.tfrecord" for number in range(len(parts))]
-        assert sum(pool.map(encode, [source_text] * len(parts), parts, paths)) == len(ids)
+        assert sum(pool.map(encode, [tree] * len(parts), parts, paths)) == len(ids)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What TFDS's own builder makes of the same pictures: python tfds_builder.py TREE SET FOLDER.
+"""The same dataset by TFDS's own builder: python tfds_builder.py TREE FOLDER.
 
-Each picture is decoded to check it; its objects are parsed, matched and encoded, for the picture and its mirror image,
+Each image is decoded to check it; its objects are parsed, matched and encoded, for the image and its mirror image,
 in NumPy, as the usual encoders do it. The features are those of our records.
 """
 
@@ -16,10 +16,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from ssd300.datasets.classes import VOC
+from ssd300.datasets.classes import ClassList, read_class_file
 from ssd300.datasets.record import tfds_features
-from ssd300.model import box_coder
-from ssd300.model import boxes as box_ops
+from ssd300.model import box_coder, boxes as box_ops
 from ssd300.model.default_boxes import PAPER, default_boxes
 
 CORNERS = box_ops.to_corners(default_boxes(PAPER))
@@ -44,17 +43,18 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     name = "ssd300_numpy"
     VERSION = tfds.core.Version("1.0.0")
-    source: tuple[Path, str]
+    tree: Path
+    classes: ClassList
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(builder=self, features=tfds_features(VOC.with_background))
+        return tfds.core.DatasetInfo(builder=self, features=tfds_features(self.classes.with_background))
 
     def _split_generators(self, _dl_manager: tfds.download.DownloadManager) -> dict:
         return {"train": self._generate_examples()}
 
     def _generate_examples(self):
-        tree, image_set = self.source
-        for picture_id in (tree / f"ImageSets/Main/{image_set}.txt").read_text().split():
+        tree = self.tree
+        for picture_id in (tree / "ImageSets/Main/train.txt").read_text().split():
             jpeg = (tree / f"JPEGImages/{picture_id}.jpg").read_bytes()
             tf.io.decode_jpeg(jpeg, channels=3, ratio=8)
             root = ElementTree.parse(tree / f"Annotations/{picture_id}.xml").getroot()
@@ -65,7 +65,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     float(element.findtext(f"bndbox/{c}")) for c in ("xmin", "ymin", "xmax", "ymax")
                 )
                 rows.append((ymin / height, xmin / width, ymax / height, xmax / width))
-                labels.append(VOC.label(element.findtext("name")))
+                labels.append(self.classes.label(element.findtext("name")))
                 difficult.append(element.findtext("difficult") == "1")
                 truncated.append(element.findtext("truncated") == "1")
             boxes, numbers = np.array(rows, np.float32).reshape(-1, 4).clip(0, 1), np.array(labels, np.int64)
@@ -73,6 +73,9 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 picture_id,
                 {
                     "image": jpeg,
+                    "image/height": height,
+                    "image/width": width,
+                    "image/shown": (0, 0, height, width),
                     "image/filename": f"{picture_id}.jpg",
                     "image/id": picture_id,
                     "objects": {"bbox": boxes, "label": numbers, "is_difficult": difficult, "is_truncated": truncated},
@@ -82,9 +85,9 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             )
 
 
-def main(tree: str, image_set: str, folder: str) -> None:
+def main(tree: str, folder: str) -> None:
     """Builds the dataset."""
-    Builder.source = Path(tree), image_set
+    Builder.tree, Builder.classes = Path(tree), read_class_file(f"{tree}/classes.txt")
     tfds.disable_progress_bar()
     Builder(data_dir=folder).download_and_prepare()
 

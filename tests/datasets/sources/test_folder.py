@@ -36,7 +36,7 @@ def folder(tmp_path, jpeg, voc_xml):
 
 
 def outcome(source) -> dict[str, str]:
-    """By id: the picture's path in the folder, or the fault and its file."""
+    """By id: the image's path in the folder, or the fault and its file."""
     ids = source.ids()
     found = {}
     for picture_id, raw in zip(ids, source.read(ids), strict=True):
@@ -162,7 +162,7 @@ def test_class_names_of_a_flat_folder_are_those_of_its_xml_and_not_of_classes_tx
 
 def test_a_folder_without_pictures_says_so(folder):
     root = folder({"classes.txt": b"ant\n"})
-    with pytest.raises(ValueError, match="names no picture") as raised:
+    with pytest.raises(ValueError, match="lists no images") as raised:
         parse_source(f"train={root}").ids()
     assert str(root) in str(raised.value)
 

@@ -1,4 +1,4 @@
-"""Sources: their text form, the lines of image sets, the paths of pictures, and reading them."""
+"""Sources: their text form, the lines of image sets, the paths of images, and reading them."""
 
 from pathlib import Path
 
@@ -101,7 +101,7 @@ def test_ids_that_look_like_flags_stay(voc_tree):
 
 @pytest.mark.parametrize("content", [b"", b"\n  \n"])
 def test_an_empty_image_set_is_an_error_that_names_the_file(voc_tree, content):
-    with pytest.raises(ValueError, match=r"ImageSets/Main/train\.txt names no picture"):
+    with pytest.raises(ValueError, match=r"ImageSets/Main/train\.txt lists no images"):
         ids(voc_tree, content)
 
 
@@ -182,7 +182,7 @@ def test_without_an_image_set_all_of_the_folder_is_taken(tmp_path, jpeg, voc_xml
 
 def test_a_folder_without_a_picture_is_an_error_that_names_it(tmp_path):
     (tmp_path / "notes.md").write_text("none")
-    with pytest.raises(ValueError, match=f"{tmp_path} names no picture"):
+    with pytest.raises(ValueError, match=f"{tmp_path} lists no images"):
         FolderSource("train", str(tmp_path)).ids()
 
 

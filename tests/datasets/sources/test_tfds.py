@@ -36,7 +36,7 @@ def rejects_of(dataset: Path) -> list[tuple[str, str]]:
 
 
 def example(image: bytes, name: str, boxes=(), labels=(), difficult=None, truncated=None) -> dict:
-    """One of voc/2012, its picture undecoded; labels are TFDS's, from 0."""
+    """One of voc/2012, its image undecoded; labels are TFDS's, from 0."""
     return {
         "image": image,
         "image/filename": name,
@@ -154,7 +154,7 @@ NAMES = [f"{number:06d}" for number in range(20)]
 
 @pytest.fixture(scope="module")
 def encoded(tmp_path_factory, jpeg, voc_xml) -> Path:
-    """A: an encoded dataset of 20 pictures in three shards, with difficult and truncated objects."""
+    """A: an encoded dataset of 20 images in three shards, with difficult and truncated objects."""
     folder = tmp_path_factory.mktemp("tfds")
     tree = folder / "VOC2007"
     for path in ("JPEGImages", "Annotations", "ImageSets/Main"):

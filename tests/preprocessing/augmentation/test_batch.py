@@ -1,127 +1,34 @@
-"""The chain from records to batches: against the stored targets, an independent path, and the pixels themselves."""
+"""The chain from records to batches without expansion and crop, and its random numbers."""
 
-import io
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from augmenting import (
+    CHAIN,
+    LIGHT,
+    MEAN,
+    MIRROR,
+    NONE,
+    SPECS,
+    assert_same,
+    encoded,
+    flips_of,
+    from_record,
+    make,
+    random_boxes,
+    run,
+    stored_jpeg,
+    traced,
+)
 
-from ssd300.datasets.encoded_dataset import EncodedDataset
-from ssd300.datasets.record import Record, parse_record
-from ssd300.model import box_coder
+from ssd300.datasets.record import parse_record
 from ssd300.model import boxes as box_ops
 from ssd300.model.default_boxes import default_boxes
 from ssd300.model.spec import ARTICLE, PAPER
-from ssd300.preprocessing.augmentation import photometric, windows
 from ssd300.preprocessing.augmentation.batch import augment_batch
-from ssd300.preprocessing.augmentation.random import stream, uniform
-from ssd300.preprocessing.augmentation.render import decode_resized, render
-from ssd300.preprocessing.augmentation.settings import LIGHT_AUGMENTATION, NO_AUGMENTATION, PAPER_AUGMENTATION
-from ssd300.preprocessing.encoding.targets import encode_ground_truth, to_dense
-
-NONE, LIGHT, CHAIN = NO_AUGMENTATION, LIGHT_AUGMENTATION, PAPER_AUGMENTATION
-MEAN = (123, 117, 104)
-MIRROR = replace(NONE, flip_probability=1.0)
-WITHOUT_COLORS = replace(CHAIN, photometric_probability=0.0)
-SPECS = pytest.mark.parametrize("spec", [PAPER, ARTICLE], ids=lambda spec: spec.name)
-
-
-@lru_cache
-def traced(spec, augmentation, seed):
-    signature = [tf.TensorSpec([None], tf.string), *2 * [tf.TensorSpec([None], tf.int64)]]
-
-    def augment(serialized, epochs, records):
-        return augment_batch(serialized, epochs, records, spec=spec, augmentation=augmentation, seed=seed)
-
-    return tf.function(augment, input_signature=signature, autograph=False)
-
-
-def run(serialized, augmentation, *, epochs=0, records=None, spec=PAPER, seed=0):
-    """Pixels, labels and offsets of records, as arrays; the numbers of the records are their places by default."""
-    count = len(serialized)
-    epochs = np.broadcast_to(np.asarray(epochs, np.int64), count)
-    records = np.arange(count) if records is None else np.asarray(records, np.int64)
-    pixels, targets = traced(spec, augmentation, seed)(np.array(serialized, object), epochs, records)
-    return pixels.numpy(), targets.labels.numpy(), targets.offsets.numpy()
-
-
-def make(image, size, boxes=(), labels=None, *, spec=PAPER, shown=None):
-    """A serialized record of a JPEG of this (height, width), with the targets that the Beam job would store."""
-    boxes = np.array(boxes, np.float32).reshape(-1, 4)
-    labels = list(range(1, len(boxes) + 1)) if labels is None else labels
-    both = [
-        tuple(tensor.numpy() for tensor in encode_ground_truth(seen, labels, spec))
-        for seen in (boxes, box_ops.flip(boxes))
-    ]
-    flags = [False] * len(boxes)
-    return Record(image, *size, "a.jpg", "a", boxes, labels, flags, flags, *both, shown=shown).serialize()
-
-
-def stored_jpeg(pixels):
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=100, subsampling=0)
-    return buffer.getvalue()
-
-
-def random_boxes(count, seed=0):
-    random = np.random.default_rng(seed)
-    sides = np.exp(random.uniform(np.log(0.02), np.log(0.8), (count, 2)))
-    corners = random.uniform(0, 1, (count, 2)) * (1 - sides)
-    return np.concatenate([corners, corners + sides], axis=1).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def shapes(shapes_dataset):
-    """Eight serialized records of drawn shapes."""
-    return list(
-        tf.data.TFRecordDataset(EncodedDataset.open(shapes_dataset).files("train").variants[0])
-        .take(8)
-        .as_numpy_iterator()
-    )
-
-
-@pytest.fixture(scope="module")
-def oddities(jpeg):
-    """Serialized records: no object, an object of a pixel, many objects, a whole picture, a picture of one pixel."""
-    picture, other = jpeg(300, 200), jpeg(123, 310, seed=1)
-    pixel = [[150 / 200, 80 / 300, 151 / 200, 81 / 300]]
-    return [
-        make(picture, (200, 300)),
-        make(picture, (200, 300), pixel, [3]),
-        make(other, (310, 123), random_boxes(60)),
-        make(other, (310, 123), [[0, 0, 1, 1]], [20]),
-        make(jpeg(1, 1), (1, 1), [[0, 0, 1, 1]], [2]),
-        make(picture, (200, 300), np.repeat(pixel, 9, axis=0)),
-        make(other, (310, 123)),
-    ]
-
-
-def assert_same(found, expected):
-    for array, other in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(array, other)
-
-
-def dense(sparse, spec=PAPER):
-    return tuple(tensor.numpy() for tensor in to_dense(sparse, spec))
-
-
-def encoded(boxes, labels, spec=PAPER):
-    return dense(encode_ground_truth(boxes, labels, spec), spec)
-
-
-def from_record(serialized, *, is_flipped):
-    """The targets that a record stores."""
-    record = parse_record(serialized)
-    indices, labels, offsets = record.flipped_targets if is_flipped else record.targets
-    all_labels, all_offsets = np.zeros(8732, np.int32), np.zeros((8732, 4), np.float32)
-    all_labels[indices], all_offsets[indices] = labels, offsets
-    return all_labels, all_offsets
-
-
-# ---- without expansion and crop -------------------------------------------------------------------------------------
+from ssd300.preprocessing.augmentation.render import decode_resized
 
 
 @pytest.mark.parametrize("augmentation", [NONE, LIGHT, CHAIN], ids=["none", "light", "paper"])
@@ -169,7 +76,7 @@ def test_the_mirror_image_of_the_mirror_image_is_the_picture():
     y, x = np.mgrid[:300, :300]
     square = stored_jpeg(np.stack([20 + x * 0.7, 200 - y * 0.3, 50 + x * 0.2 + y * 0.3], axis=-1).astype(np.uint8))
     once = run([make(square, (300, 300), boxes)], MIRROR)
-    # The mirrored picture becomes one of its own, which a second JPEG changes a little.
+    # The mirrored image becomes one of its own, which a second JPEG changes a little.
     twice = run([make(stored_jpeg(once[0][0]), (300, 300), box_ops.flip(boxes))], MIRROR)
     plain = run([make(square, (300, 300), boxes)], NONE)
     assert_same(twice[1:], plain[1:])
@@ -210,7 +117,7 @@ def test_light_targets_bit_by_bit(oddities, shapes, spec):
 
 
 def test_a_copy_keeps_its_mean_color(jpeg):
-    # An augmented copy shows a picture in rows 30 to 149 and columns 60 to 259; the rest is mean colour.
+    # An augmented copy shows an image in rows 30 to 149 and columns 60 to 259; the rest is mean color.
     records = 12 * [make(jpeg(300, 300), (300, 300), [[0.2, 0.3, 0.4, 0.5]], shown=(30, 60, 120, 200))]
     pixels, labels, _ = run(records, replace(LIGHT, photometric_probability=1.0))
     outside = np.ones((300, 300), bool)
@@ -222,9 +129,6 @@ def test_a_copy_keeps_its_mean_color(jpeg):
         assert (upright[outside] == MEAN).all()
         assert (upright[~outside] == MEAN).all(axis=-1).mean() < 0.01
     assert (labels > 0).any(axis=1).all()
-
-
-# ---- the mirror image and the default boxes -------------------------------------------------------------------------
 
 
 def mirrored_places(spec):
@@ -250,141 +154,9 @@ def test_the_article_s_mirror_image_is_a_permutation(jpeg):
 
 
 def test_the_paper_s_mirror_image_is_no_permutation():
-    # 38 steps of 8 pixels: centres at 4, 12, ..., 300, whose mirror images lie at 296, 288, ..., 0.
-    centres = 300 * default_boxes(PAPER)[: 38 * 38 * 4, 0]
-    assert (centres.min(), centres.max()) == pytest.approx((4, 300))
-
-
-# ---- expansion and crop ---------------------------------------------------------------------------------------------
-
-
-def flips_of(augmentation, seed, epochs, records):
-    """Which pictures are mirrored: the first random number of each decides."""
-    return uniform(stream(seed, epochs, records), 1)[:, 0].numpy() < augmentation.flip_probability
-
-
-@pytest.mark.parametrize(
-    ("spec", "changes"),
-    [
-        (PAPER, {"expand": 1.0}),
-        (ARTICLE, {"expand": 1.0}),
-        (PAPER, {"expand": 4.0, "expand_probability": 0.0}),
-        (PAPER, {"crop": (1.0,), "crop_scale": (1.0, 1.0), "crop_aspect": (1.0, 1.0)}),
-    ],
-    ids=["ratio 1", "ratio 1, article", "never expanded", "crops of the whole"],
-)
-def test_a_window_of_the_whole_picture_gives_the_stored_bits(shapes, oddities, spec, changes):
-    records = []
-    for serialized in [*shapes, *oddities]:
-        record = parse_record(serialized)
-        records.append(make(record.image, (record.height, record.width), record.boxes, record.labels, spec=spec))
-    geometric = replace(NONE, flip_probability=0.5, **changes)
-    assert geometric.has_geometry
-    found = run(records, geometric, spec=spec)
-    assert_same(found, run(records, replace(NONE, flip_probability=0.5), spec=spec))
-    flips = flips_of(geometric, 0, np.zeros(len(records)), np.arange(len(records)))
-    assert 0 < flips.sum() < len(records)
-    for i, serialized in enumerate(records):
-        assert_same((found[1][i], found[2][i]), from_record(serialized, is_flipped=flips[i]))
-
-
-def independent(serialized, augmentation, *, epoch, number, seed=0, spec=PAPER):
-    """One record by itself: its unrounded pixels, where they are mean colour, its targets, and whether any is left."""
-    record = parse_record(serialized)
-    colors = photometric.NUMBER_OF_DRAWS
-    count = 1 + colors + windows.number_of_draws(augmentation)
-    draws = uniform(stream(seed, tf.constant([epoch]), tf.constant([number])), count)
-    is_flipped = bool(draws[0, 0] < augmentation.flip_probability)
-    owners = np.zeros(len(record.boxes), np.int32)
-    drawn = windows.draw_windows(tf.constant(record.boxes), owners, draws[:, 1 + colors :], augmentation)
-    placement = windows.place(drawn, [(record.height, record.width)])
-    visible = windows.project_objects(placement.windows, tf.constant(record.boxes), owners)
-    boxes = box_ops.flip(visible.boxes) if is_flipped else visible.boxes
-    labels = np.array(record.labels, np.int32)[visible.indices.numpy()]
-
-    distortion = photometric.draw_distortions(draws[:, 1 : 1 + colors], augmentation)
-    pixels = render(record.image, placement.source[0], placement.target[0])
-    pixels = photometric.distort(pixels, photometric.Distortion(*(column[0] for column in distortion))).numpy()
-    top, left, height, width = placement.target[0].numpy()
-    fill = np.ones((300, 300), bool)
-    fill[top : top + height, left : left + width] = False
-    pixels[fill] = MEAN
-    if is_flipped:
-        pixels, fill = pixels[:, ::-1], fill[:, ::-1]
-    return pixels, fill, encoded(boxes, labels, spec), len(labels)
-
-
-@SPECS
-def test_the_whole_chain_equals_each_record_by_itself(shapes, oddities, spec):
-    records = [*shapes[:6], *oddities]
-    epochs, numbers = np.arange(len(records)) % 4, np.arange(len(records)) * 1000 + 17
-    pixels, labels, offsets = run(records, CHAIN, epochs=epochs, records=numbers, spec=spec, seed=9)
-    fills, objects = 0, 0
-    for i, serialized in enumerate(records):
-        expected, fill, targets, count = independent(
-            serialized, CHAIN, epoch=epochs[i], number=numbers[i], seed=9, spec=spec
-        )
-        assert_same((labels[i], offsets[i]), targets)
-        assert np.abs(pixels[i] - expected).max() <= 0.51  # rounded to bytes
-        assert (pixels[i][fill] == MEAN).all()
-        fills, objects = fills + fill.any(), objects + count
-    assert fills > 2
-    assert objects > len(records)
-
-
-def test_without_objects_there_are_no_targets(oddities):
-    # Also in a batch without a single object.
-    for augmentation in (NONE, LIGHT, CHAIN):
-        pixels, labels, offsets = run([oddities[0], oddities[6]], augmentation, epochs=[4, 5])
-        assert pixels.shape == (2, 300, 300, 3)
-        assert not labels.any()
-        assert not offsets.any()
-
-
-def test_the_mean_color_is_never_distorted(shapes):
-    augmentation = replace(CHAIN, crop=None, expand_probability=1.0, photometric_probability=1.0)
-    assert (augmentation.brightness, augmentation.hue) == (32.0, 36.0)
-    pixels, *_ = run(shapes, augmentation, epochs=1)
-    seen = 0
-    for i, serialized in enumerate(shapes):
-        _, fill, _, _ = independent(serialized, augmentation, epoch=1, number=i)
-        assert (pixels[i][fill] == MEAN).all()
-        assert (pixels[i][~fill] == MEAN).all(axis=-1).mean() < 0.01
-        seen += fill.mean()
-    # The picture takes the mean of 1 / ratio², 1/4 for ratios from 1 to 4.
-    assert 0.5 < seen / len(shapes) < 0.95
-
-
-@pytest.mark.parametrize("size", [(200, 300), (1000, 1500)], ids=["small", "scaled by the decoder"])
-def test_boxes_are_where_the_object_s_pixels_are(size):
-    height, width = size
-    # A bright rectangle on dark ground, not in the middle.
-    ymin, xmin, ymax, xmax = (round(part * side) for part, side in zip((0.3, 0.55, 0.7, 0.8), 2 * size, strict=True))
-    picture = np.full((height, width, 3), 10, np.uint8)
-    picture[ymin:ymax, xmin:xmax] = 245
-    box = [ymin / height, xmin / width, ymax / height, xmax / width]
-    record = make(stored_jpeg(picture), size, [box], [5])
-    epochs = np.arange(80)
-    pixels, labels, offsets = run(80 * [record], WITHOUT_COLORS, epochs=epochs, records=80 * [3])
-    seen, cut = 0, 0
-    for i in range(80):
-        matched = np.flatnonzero(labels[i])
-        if not len(matched):
-            continue
-        assert set(labels[i, matched].tolist()) == {5}
-        decoded = 300 * box_coder.decode(offsets[i, matched], default_boxes(PAPER)[matched], variances=PAPER.variances)
-        np.testing.assert_allclose(decoded, np.repeat(decoded[:1], len(matched), axis=0), atol=0.05)
-        # Half way between dark and bright, and above the mean colour.
-        rows, columns = np.nonzero(pixels[i].mean(axis=-1) > 127.5)
-        bright = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
-        np.testing.assert_allclose(decoded[0], bright, atol=1.5, err_msg=f"epoch {i}")
-        seen += 1
-        cut += decoded.min() < 0.01 or decoded.max() > 299.99
-    assert seen > 60
-    assert cut > 3
-
-
-# ---- random numbers -------------------------------------------------------------------------------------------------
+    # 38 steps of 8 pixels: centers at 4, 12, ..., 300, whose mirror images lie at 296, 288, ..., 0.
+    centers = 300 * default_boxes(PAPER)[: 38 * 38 * 4, 0]
+    assert (centers.min(), centers.max()) == pytest.approx((4, 300))
 
 
 @pytest.mark.parametrize("augmentation", [LIGHT, CHAIN], ids=["light", "paper"])
@@ -426,7 +198,7 @@ def test_a_parallel_dataset_gives_the_eager_bits(shapes, oddities, augmentation)
 
 
 def test_half_of_the_pictures_are_mirrored(jpeg):
-    # A picture of one pixel, which costs little; its targets tell.
+    # An image of one pixel, which costs little; its targets tell.
     record = make(jpeg(1, 1), (1, 1), [[0.1, 0.6, 0.4, 0.9]])
     epochs, numbers = np.divmod(np.arange(400), 20)
     _, labels, _ = run(400 * [record], replace(NONE, flip_probability=0.5), epochs=epochs, records=numbers)

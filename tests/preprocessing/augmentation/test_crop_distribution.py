@@ -1,8 +1,8 @@
-"""What the expansion and crop do to many pictures, compared with Caffe's own code and another random generator.
+"""What the expansion and crop do to many images, compared with Caffe's own code and another random generator.
 
 `CaffeSampler` is a port of the ssd branch (util/sampler.cpp, util/bbox_util.cpp, data_transformer.cpp) to plain
-Python, with canvases in whole pixels. Both go over the same pictures; only chance differs. So if they are the same at
-heart, the differences of a measure, picture by picture, are independent with mean 0, and their sum has the variance of
+Python, with canvases in whole pixels. Both go over the same images; only chance differs. So if they are the same at
+heart, the differences of a measure, image by image, are independent with mean 0, and their sum has the variance of
 the sum of their squares. It may be five such standard deviations from 0, which chance exceeds once in 1.7 million
 comparisons; there are some 600 here, of fixed seeds. Caffe rounds a canvas down to whole pixels, which moves a mean by
 less than .002: less than a tenth of what is allowed.
@@ -31,13 +31,13 @@ VARIANTS = {
 
 
 class CaffeSampler:
-    """Expansion, crop and projection of one picture at a time; boxes are ``(xmin, ymin, xmax, ymax)`` as in Caffe."""
+    """Expansion, crop and projection of one image at a time; boxes are ``(xmin, ymin, xmax, ymax)`` as in Caffe."""
 
     def __init__(self, augmentation, seed):
         self.augmentation, self.random = augmentation, random.Random(seed)
 
     def window(self, size, objects):
-        """The window in fractions of the picture, ``(ymin, xmin, ymax, xmax)``, and the objects in it, likewise."""
+        """The window in fractions of the image, ``(ymin, xmin, ymax, xmax)``, and the objects in it, likewise."""
         canvas, objects = self.expand(size, objects)
         samples = self.generate_batch_samples(objects) if self.augmentation.crop is not None else []
         if samples:
@@ -167,7 +167,7 @@ def by_ours(pictures, augmentation, seed=7):
 
 
 def statistics(pictures, windows, objects):
-    """Measures by name, one number a picture."""
+    """Measures by name, one number an image."""
     height, width = windows[:, 2] - windows[:, 0], windows[:, 3] - windows[:, 1]
     overlap = np.array(
         [
@@ -176,8 +176,8 @@ def statistics(pictures, windows, objects):
         ]
     )
     areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in objects]
-    centre_y, centre_x = (windows[:, 0] + windows[:, 2]) / 2, (windows[:, 1] + windows[:, 3]) / 2
-    # In steps above what Caffe's canvases of whole pixels deviate from the picture's aspect.
+    center_y, center_x = (windows[:, 0] + windows[:, 2]) / 2, (windows[:, 1] + windows[:, 3]) / 2
+    # In steps above what Caffe's canvases of whole pixels deviate from the image's aspect.
     log_aspect = np.round(np.log(width / height), 2)
     measures = {
         "the whole picture": (np.abs(windows - [0, 0, 1, 1]) < 1e-6).all(axis=1),
@@ -187,9 +187,9 @@ def statistics(pictures, windows, objects):
         "log area squared": np.log(height * width) ** 2,
         "log aspect": log_aspect,
         "log aspect squared": log_aspect**2,
-        "centre, vertical": centre_y,
-        "centre, horizontal": centre_x,
-        "centre, spread": (centre_y - 0.5) ** 2 + (centre_x - 0.5) ** 2,
+        "center, vertical": center_y,
+        "center, horizontal": center_x,
+        "center, spread": (center_y - 0.5) ** 2 + (center_x - 0.5) ** 2,
         "objects kept": np.array([len(area) for area in areas]),
         "no object kept": np.array([len(area) == 0 for area in areas]),
         "area of the objects": np.array([area.sum() for area in areas]),
@@ -225,7 +225,7 @@ def check_same(pictures, augmentation):
 
 
 def synthetic_pictures(count):
-    """Pictures 500 x 375 and 333 x 500 with up to six objects of all sizes, one in ten without any."""
+    """Images 500 x 375 and 333 x 500 with up to six objects of all sizes, one in ten without any."""
     chance, pictures = random.Random(0), []
     for i in range(count):
         boxes = []

@@ -1,4 +1,4 @@
-"""Photometric distortion: against the standard library's colours, pixel by pixel, and the odds of its draws."""
+"""Photometric distortion: against the standard library's colors, pixel by pixel, and the odds of its draws."""
 
 import colorsys
 import math
@@ -8,14 +8,13 @@ from itertools import product
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ssd300.preprocessing.augmentation.photometric import NUMBER_OF_DRAWS, Distortion, distort, draw_distortions
 from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION as PAPER
 
 NEUTRAL = Distortion(0.0, 1.0, 1.0, 0.0, 1.0)
-# Grey, black and white; pure colours and their mixtures; two equal channels, as the largest and as the smallest.
+# Gray, black and white; pure colors and their mixtures; two equal channels, as the largest and as the smallest.
 SPECIAL = [
     *[(level, level, level) for level in (0, 1, 127, 254, 255)],
     *[tuple(255 * bit for bit in bits) for bits in product((0, 1), repeat=3)],
@@ -65,7 +64,7 @@ def random_pixels(height=20, width=30, *, seed=0):
         ({"contrast_last": 0.5}, [0, 50, 125]),
         # Cut at 255 in between, and halved then: 100 -> 120 -> 240 -> 120, 250 -> 255 -> 255 -> 127.5.
         ({"brightness": 20.0, "contrast_first": 2.0, "contrast_last": 0.5}, [20, 120, 127.5]),
-        # Grey of the largest channel.
+        # Gray of the largest channel.
         ({"saturation": 0.0}, [250, 250, 250]),
         # The distances from 250, which are 250, 150 and 0, halved.
         ({"saturation": 0.5}, [125, 175, 250]),
@@ -113,7 +112,7 @@ def test_any_pixels_and_any_distortion(pixels, brightness, contrast, saturation,
 
 
 def test_contrast_first_and_last_differ():
-    # Saturation .5, hue a sixth: red 200 is cut at 255 by a first contrast of 1.5, before colours change.
+    # Saturation .5, hue a sixth: red 200 is cut at 255 by a first contrast of 1.5, before colors change.
     pixels = tf.constant([[[200.0, 40.0, 80.0]]])
     color = NEUTRAL._replace(saturation=0.5)
     # First: (255, 60, 120), whose distances 0, 195, 135 are halved. Last: (200, 120, 140) times 1.5.
@@ -165,7 +164,7 @@ NAMES = ("brightness", "contrast", "saturation", "hue")
 
 
 def drawn(count, augmentation, *, seed=0):
-    """The distortions of this many pictures, as arrays; contrast joined, and whether it came first."""
+    """The distortions of this many images, as arrays; contrast joined, and whether it came first."""
     draws = np.random.default_rng(seed).random((count, NUMBER_OF_DRAWS)).astype(np.float32)
     draws = np.minimum(draws, np.float32(1 - 2**-24))  # the rounding to float32 may give 1
     found = Distortion(*(column.numpy() for column in draw_distortions(tf.constant(draws), augmentation)))

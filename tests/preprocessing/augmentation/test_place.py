@@ -1,10 +1,9 @@
-"""How windows meet the pixels of the picture and of the input."""
+"""How windows meet the pixels of the image and of the input."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import assume, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, example, given, settings, strategies as st
 
 from ssd300.preprocessing.augmentation.windows import place
 
@@ -18,7 +17,7 @@ def placed(windows, sizes):
     return [array.numpy() for array in placement]
 
 
-# Windows of a picture of 300 x 200: height 200, width 300. Window, source, target and window as it comes back.
+# Windows of an image of 300 x 200: height 200, width 300. Window, source, target and window as it comes back.
 PLACED = {
     "the whole picture": (WHOLE, (0, 0, 200, 300), (0, 0, 300, 300), WHOLE),
     # Rows 20 to 180, columns 60 to 240.
@@ -27,8 +26,8 @@ PLACED = {
     "near pixels": ([0.102, 0.201, 0.898, 0.799], (20, 60, 160, 180), (0, 0, 300, 300), [0.1, 0.2, 0.9, 0.8]),
     # Rows 20.6 to 179.4: 21 to 179.
     "the other way": ([0.103, 0.2, 0.897, 0.8], (21, 60, 158, 180), (0, 0, 300, 300), [0.105, 0.2, 0.895, 0.8]),
-    # Twice the size. Rows: the picture lies from 75 to 225 of 300. Columns: from 37.4 to 187.4, so 37 to 187; an input
-    # pixel is two of the picture's, so the window reaches 74 to the left and 300 + 2 * 113 to the right.
+    # Twice the size. Rows: the image lies from 75 to 225 of 300. Columns: from 37.4 to 187.4, so 37 to 187; an input
+    # pixel is two of the image's, so the window reaches 74 to the left and 300 + 2 * 113 to the right.
     "expanded": (
         [-0.5, -0.249, 1.5, 1.751],
         (0, 0, 200, 300),
@@ -45,7 +44,7 @@ PLACED = {
         (0, 100, 300, 200),
         [0.05, -1 / 3, 0.55, 2 / 3],
     ),
-    # Of the input 15 columns show the picture, columns 285 to 300 of the window: it stays as drawn.
+    # Of the input 15 columns show the image, columns 285 to 300 of the window: it stays as drawn.
     "a sliver": ([0.1021, -0.95, 0.9, 0.05], (20, 0, 160, 15), (0, 285, 300, 15), [0.1021, -0.95, 0.9, 0.05]),
     # 16 columns are enough: rows 20.42 become 20.
     "no sliver": (
@@ -80,7 +79,7 @@ def test_the_whole_picture_stays_the_whole_picture(height, width):
 
 
 BESIDE = [
-    [1.0, 0.2, 1.5, 0.7],  # touches the picture's lower border
+    [1.0, 0.2, 1.5, 0.7],  # touches the image's lower border
     [-0.5, 0.2, 0.0, 0.7],
     [0.2, 1.0, 0.7, 1.5],
     [0.2, -0.5, 0.7, 0.0],
@@ -99,7 +98,7 @@ def test_windows_beside_the_picture_show_nothing_of_it(size):
 
 
 def check_inside(source, target, sizes):
-    """The source is of the picture, the target of the input, as far as they can be read and written."""
+    """The source is of the image, the target of the input, as far as they can be read and written."""
     assert (source[:, :2] >= 0).all()
     assert (source[:, 2:] >= 1).all()
     assert (source[:, :2] + source[:, 2:] <= sizes).all()
@@ -115,7 +114,7 @@ def test_pictures_of_a_batch_are_placed_by_themselves():
             np.testing.assert_array_equal(one[0], of_all[i])
 
 
-# A canvas of up to four times the picture and a crop of it, as the paper draws them.
+# A canvas of up to four times the image and a crop of it, as the paper draws them.
 axes = st.tuples(*[st.floats(0, 1, width=32)] * 4)
 
 
@@ -152,9 +151,9 @@ def test_placements_fit(window, height, width):
     low, high = window[:2] * size, window[2:] * size
     first, last = source[0, :2], source[0, :2] + source[0, 2:]
     begin, end = target[0, :2], target[0, :2] + target[0, 2:]
-    per_pixel = 300 / (high - low)  # pixels of the input for one of the picture
+    per_pixel = 300 / (high - low)  # pixels of the input for one of the image
     for axis in range(2):
-        # Less than a pixel of the picture or of the input becomes one, then edges move further.
+        # Less than a pixel of the image or of the input becomes one, then edges move further.
         shown = min(high[axis], size[axis]) - max(low[axis], 0)
         slack = 0.5 + 1e-5 * size[axis] + 1e-3
         if shown >= 1:
@@ -163,7 +162,7 @@ def test_placements_fit(window, height, width):
         if shown * per_pixel[axis] >= 1:
             assert abs(begin[axis] - max(-low[axis], 0) * per_pixel[axis]) <= 0.501
             assert abs(end[axis] - min((size[axis] - low[axis]) * per_pixel[axis], 300)) <= 0.501
-        # Where a border of the window is in the picture, it is the input's border, and the other way round.
+        # Where a border of the window is in the image, it is the input's border, and the other way round.
         assert (begin[axis] == 0) or (low[axis] < 0 and first[axis] == 0)
         assert (end[axis] == 300) or (high[axis] > size[axis] and last[axis] == size[axis])
     if target[0, 2:].min() < 16:

@@ -6,8 +6,7 @@ import random
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ssd300.preprocessing.augmentation.windows import project_objects
 
@@ -43,12 +42,12 @@ def seen(windows, boxes, owners):
 @pytest.mark.parametrize(
     ("window", "box", "expected"),
     [
-        # The window is half as high and a quarter as wide as the picture.
+        # The window is half as high and a quarter as wide as the image.
         ([0.25, 0.5, 0.75, 0.75], [0.375, 0.5625, 0.625, 0.625], [0.25, 0.25, 0.75, 0.5]),
         # Cut at all four borders.
         ([0.25, 0.5, 0.75, 0.75], [0.0, 0.25, 1.0, 1.0], [0, 0, 1, 1]),
         ([0.25, 0.5, 0.75, 0.75], [0.0, 0.5625, 0.625, 0.625], [0, 0.25, 0.75, 0.5]),
-        # Centres on the borders: y = .25, y = .75, x = .5, x = .75.
+        # Centers on the borders: y = .25, y = .75, x = .5, x = .75.
         ([0.25, 0.5, 0.75, 0.75], [0.125, 0.5625, 0.375, 0.625], [0, 0.25, 0.25, 0.5]),
         ([0.25, 0.5, 0.75, 0.75], [0.625, 0.5625, 0.875, 0.625], [0.75, 0.25, 1, 0.5]),
         ([0.25, 0.5, 0.75, 0.75], [0.375, 0.4375, 0.625, 0.5625], [0.25, 0, 0.75, 0.25]),
@@ -60,7 +59,7 @@ def seen(windows, boxes, owners):
         ([0.25, 0.5, 0.75, 0.75], [0.375, 0.688, 0.625, 0.8125], None),
         # No area: neither before nor after.
         ([0.25, 0.5, 0.75, 0.75], [0.5, 0.5625, 0.5, 0.625], None),
-        # A window over the picture's border, as after an expansion to twice the size.
+        # A window over the image's border, as after an expansion to twice the size.
         ([-0.5, -0.25, 1.5, 1.75], [0.0, 0.0, 1.0, 0.5], [0.25, 0.125, 0.75, 0.375]),
     ],
 )
@@ -91,7 +90,7 @@ def drawn_windows(count):
 
 
 def random_batch(chance, pictures, step):
-    """Up to six objects a picture, none in every fifth; in fractions, on a grid of `step`."""
+    """Up to six objects an image, none in every fifth; in fractions, on a grid of `step`."""
     boxes, owners = [], []
     for owner in range(pictures):
         for _ in range(0 if owner % 5 == 3 else chance.randint(1, 6)):
@@ -124,7 +123,7 @@ def test_project_objects_equals_caffes_loops():
     assert 0 < kept < len(boxes)
 
 
-# Corners in pixels of a picture of 200 x 300, as they come from annotations.
+# Corners in pixels of an image of 200 x 300, as they come from annotations.
 pixel_boxes = st.tuples(st.integers(0, 199), st.integers(0, 299), st.integers(1, 200), st.integers(1, 300)).map(
     lambda c: [min(c[0], c[2] - 1) / 200, min(c[1], c[3] - 1) / 300, c[2] / 200, c[3] / 300]
 )
@@ -149,11 +148,11 @@ def test_what_is_seen_is_inside(window, boxes):
     numbers, found = (array.numpy() for array in look(window[None], boxes, np.zeros(len(boxes), np.int32)))
     assert ((found >= 0) & (found <= 1)).all()
     assert ((found[:, 2] > found[:, 0]) & (found[:, 3] > found[:, 1])).all()
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    assert ((centres[numbers] >= window[:2]) & (centres[numbers] <= window[2:])).all()
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    assert ((centers[numbers] >= window[:2]) & (centers[numbers] <= window[2:])).all()
     # What is clearly in it and clearly has an area there is kept.
     rest = np.setdiff1d(np.arange(len(boxes)), numbers)
-    assert not ((centres[rest] >= window[:2]) & (centres[rest] <= window[2:])).all(axis=1).any()
+    assert not ((centers[rest] >= window[:2]) & (centers[rest] <= window[2:])).all(axis=1).any()
 
 
 @settings(max_examples=100, deadline=None)

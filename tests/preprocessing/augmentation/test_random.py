@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ssd300.preprocessing.augmentation.random import stream, uniform
 
@@ -104,7 +103,7 @@ def test_large_seeds_do_not_overflow(seed):
 
 
 def test_the_numbers_are_like_chance():
-    # 4,000 records, 6 numbers each; neighbours in all directions.
+    # 4,000 records, 6 numbers each; neighbors in all directions.
     first, next_epoch, next_seed = (numbers(*key, np.arange(4000), 6) for key in [(1, 0), (1, 1), (2, 0)])
     # Of a uniform number the mean is 1/2 and the variance 1/12: five standard errors of 4,000.
     assert np.abs(first.mean(axis=0) - 1 / 2).max() < 5 * np.sqrt(1 / 12 / 4000)

@@ -6,8 +6,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from ssd300.preprocessing.augmentation.render import decode_resized, on_mean, render, round_to_bytes
@@ -22,7 +21,7 @@ rendered = tf.function(
 
 
 def stored(pixels, *, subsampling=0, quality=95, **options):
-    """Bytes of a JPEG; without a subsampling of its colours a part of it decodes to the same pixels as the whole."""
+    """Bytes of a JPEG; without a subsampling of its colors a part of it decodes to the same pixels as the whole."""
     buffer = io.BytesIO()
     colors = {} if pixels.ndim == 2 else {"subsampling": subsampling}
     Image.fromarray(pixels.astype(np.uint8)).save(buffer, "JPEG", quality=quality, **colors, **options)
@@ -43,7 +42,7 @@ def decoded(jpeg):
 
 
 def reference_weights(size, length):
-    """[length, size]: how much of each pixel is in each of the result; centres lie at halves, no antialiasing."""
+    """[length, size]: how much of each pixel is in each of the result; centers lie at halves, no antialiasing."""
     weights = np.zeros((length, size))
     for place in range(length):
         at = (place + 0.5) * size / length - 0.5
@@ -95,11 +94,11 @@ def test_a_larger_window_without_a_whole_ratio():
 @pytest.mark.parametrize(
     ("source", "target"),
     [
-        # An expansion: the whole picture, at its own size, upwards and downwards.
+        # An expansion: the whole image, at its own size, upwards and downwards.
         ((0, 0, 200, 300), (40, 0, 200, 300)),
         ((0, 0, 200, 300), (99, 150, 201, 150)),
         ((0, 0, 200, 300), (0, 1, 300, 299)),
-        # A crop of an expansion: part of the picture at an edge of the input.
+        # A crop of an expansion: part of the image at an edge of the input.
         ((120, 0, 80, 170), (0, 210, 260, 90)),
         ((5, 6, 7, 8), (299, 0, 1, 300)),
         ((5, 6, 1, 1), (17, 290, 1, 1)),
@@ -201,11 +200,11 @@ def edge(levels):
 def test_edges_stay_within_a_pixel_where_the_window_is_no_multiple_of_the_scale(side, first):
     # Dark left of and above the middle of the window, at every scale; the window begins at an odd pixel.
     middle = first + side // 3
-    grey = np.full((first + side + 5, first + side + 9), 30)
-    grey[:, middle:] = 230
-    found = rendered(stored(grey), (first, first, side, side), WHOLE).numpy()
+    gray = np.full((first + side + 5, first + side + 9), 30)
+    gray[:, middle:] = 230
+    found = rendered(stored(gray), (first, first, side, side), WHOLE).numpy()
     assert edge(found[150, :, 0]) == pytest.approx((middle - first) / side * 300, abs=1)
-    found = rendered(stored(grey.T), (first, first, side, side), WHOLE).numpy()
+    found = rendered(stored(gray.T), (first, first, side, side), WHOLE).numpy()
     assert edge(found[:, 150, 0]) == pytest.approx((middle - first) / side * 300, abs=1)
 
 
@@ -221,7 +220,7 @@ def test_edges_stay_within_a_pixel_where_the_window_is_no_multiple_of_the_scale(
     ids=str,
 )
 def test_a_part_equals_the_same_part_of_the_whole(options):
-    # Colours are smooth, so that what the decoder cannot know at the borders of the part is little.
+    # Colors are smooth, so that what the decoder cannot know at the borders of the part is little.
     y, x = np.mgrid[0:200, 0:300]
     pixels = np.stack([x * 0.8, y * 1.2, (x + y) * 0.5], axis=-1) + 20 * np.sin(x / 5)[..., None]
     jpeg = stored(np.clip(pixels, 0, 255), **options)
@@ -281,27 +280,3 @@ def test_graph_and_dataset_give_the_eager_bits():
         np.testing.assert_array_equal(rendered(*arguments), eager)
     plain = next(iter(tf.data.Dataset.from_tensors(LANDSCAPE).map(decode_resized)))
     np.testing.assert_array_equal(plain, decode_resized(LANDSCAPE))
-
-
-def test_round_to_bytes():
-    found = round_to_bytes(tf.constant([0.0, 0.49, 0.5, 1.49, 127.5, 254.49, 254.5, 255.0]))
-    assert found.dtype == tf.uint8
-    assert found.numpy().tolist() == [0, 0, 1, 1, 128, 254, 255, 255]
-
-
-@settings(max_examples=25, deadline=None)
-@given(
-    *2 * [st.integers(0, 299).flatmap(lambda low: st.tuples(st.just(low), st.integers(0, 300 - low)))], st.booleans()
-)
-def test_mean_color_outside_of_what_is_shown(rows, columns, is_compiled):
-    (top, height), (left, width) = rows, columns
-    pixels = np.random.default_rng(0).uniform(0, 255, (300, 300, 3)).astype(np.float32)
-    expected = np.empty_like(pixels)
-    expected[:] = (123, 117, 104)
-    expected[top : top + height, left : left + width] = pixels[top : top + height, left : left + width]
-    shown = tf.constant([top, left, height, width], tf.int32)
-    found = (compiled_on_mean if is_compiled else on_mean)(tf.constant(pixels), shown)
-    np.testing.assert_array_equal(found, expected)
-
-
-compiled_on_mean = tf.function(on_mean, jit_compile=True)

@@ -5,13 +5,15 @@ import math
 
 import pytest
 from helpers import changed
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from ssd300.preprocessing.augmentation.settings import LIGHT_AUGMENTATION as LIGHT
-from ssd300.preprocessing.augmentation.settings import NO_AUGMENTATION as NONE
-from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION as PAPER
-from ssd300.preprocessing.augmentation.settings import PRESETS, Augmentation
+from ssd300.preprocessing.augmentation.settings import (
+    LIGHT_AUGMENTATION as LIGHT,
+    NO_AUGMENTATION as NONE,
+    PAPER_AUGMENTATION as PAPER,
+    PRESETS,
+    Augmentation,
+)
 
 
 def test_the_default_is_the_paper():
@@ -24,7 +26,7 @@ def test_the_default_is_the_paper():
         "photometric_probability": 0.5,
         "expand": 4,
         "expand_probability": 0.5,
-        "crop": (0.1, 0.3, 0.5, 0.7, 0.9),  # and, always, the whole picture and a crop that asks for nothing
+        "crop": (0.1, 0.3, 0.5, 0.7, 0.9),  # and, always, the whole image and a crop that asks for nothing
         "crop_scale": (0.3, 1.0),
         "crop_aspect": (0.5, 2.0),
         "crop_tries": 50,
@@ -254,7 +256,7 @@ def test_whatever_is_written_as_text_is_read_back(values):
     assert changed(NONE, texts) == dataclasses.replace(NONE, **values)
 
 
-def test_without_geometry_only_the_colours_and_the_flip_remain():
+def test_without_geometry_only_the_colors_and_the_flip_remain():
     custom = changed(PAPER, ["hue=9", "flip-probability=.25", "expand=2", "expand-probability=1", "crop-tries=3"])
     plain = custom.without_geometry()
     assert plain == changed(LIGHT, ["hue=9", "flip-probability=.25"])

@@ -1,116 +1,21 @@
-"""Expansion and crop: by hand, and Caffe's loops on random batches."""
-
-import math
-import random
-from functools import lru_cache
+"""Expansion and crop by hand."""
 
 import numpy as np
 import pytest
-import tensorflow as tf
-from helpers import changed
+from drawing_windows import slow_window, windows_of
 
-from ssd300.preprocessing.augmentation.settings import LIGHT_AUGMENTATION as LIGHT
-from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION as PAPER
-from ssd300.preprocessing.augmentation.settings import Augmentation
-from ssd300.preprocessing.augmentation.windows import draw_windows, number_of_draws
+from ssd300.preprocessing.augmentation.settings import (
+    LIGHT_AUGMENTATION as LIGHT,
+    PAPER_AUGMENTATION as PAPER,
+    Augmentation,
+)
+from ssd300.preprocessing.augmentation.windows import number_of_draws
 
 BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
 WHOLE = [0.0, 0.0, 1.0, 1.0]
 
 
-def slow_iou(one, other):
-    """Caffe's JaccardOverlap."""
-    height = min(one[2], other[2]) - max(one[0], other[0])
-    width = min(one[3], other[3]) - max(one[1], other[1])
-    if height <= 0 or width <= 0:
-        return 0.0
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
-    return height * width / (sum(areas) - height * width)
-
-
-def slow_window(objects, draws, augmentation):
-    """ExpandImage, GenerateBatchSamples and the choice, one picture, in doubles.
-
-    Returns the window and how close the nearest decision was, so that a test may leave out what rounding decides.
-    """
-    numbers = iter(float(number) for number in draws)
-    chance, ratio, y, x = (next(numbers) for _ in range(4))
-    canvas, margin = WHOLE, 1.0
-    if augmentation.expand is not None:
-        margin = min(margin, abs(chance - augmentation.expand_probability))
-        if chance < augmentation.expand_probability:
-            ratio = 1 + ratio * (augmentation.expand - 1)
-            top, left = y * (ratio - 1), x * (ratio - 1)
-            canvas = [-top, -left, ratio - top, ratio - left]
-    if augmentation.crop is None:
-        return canvas, margin
-    choice = next(numbers)
-
-    def sample_box():
-        """SampleBBox, as a box of the picture."""
-        scale, aspect, y, x = (next(numbers) for _ in range(4))
-        scale = augmentation.crop_scale[0] + scale * (augmentation.crop_scale[1] - augmentation.crop_scale[0])
-        aspect = augmentation.crop_aspect[0] + aspect * (augmentation.crop_aspect[1] - augmentation.crop_aspect[0])
-        aspect = min(max(aspect, scale**2), 1 / scale**2)
-        width, height = scale * math.sqrt(aspect), scale / math.sqrt(aspect)
-        top, left = y * (1 - height), x * (1 - width)
-        rows, columns = canvas[2] - canvas[0], canvas[3] - canvas[1]
-        return [
-            canvas[0] + top * rows,
-            canvas[1] + left * columns,
-            canvas[0] + (top + height) * rows,
-            canvas[1] + (left + width) * columns,
-        ]
-
-    candidates = [canvas]
-    for least in augmentation.crop:
-        found = None
-        for _ in range(augmentation.crop_tries):
-            box = sample_box()  # also after a hit: every try has numbers of its own
-            if found is None:
-                overlaps = [slow_iou(box, one) for one in objects]
-                margin = min([margin, *(abs(overlap - least) for overlap in overlaps)])
-                if any(overlap >= least for overlap in overlaps):
-                    found = box
-        if found is not None:
-            candidates.append(found)
-    last = sample_box()
-    if len(objects):
-        candidates.append(last)  # Caffe asks for an IoU of 1 at most, with any object: there must be one
-    assert next(numbers, None) is None
-    chosen = choice * len(candidates)
-    if len(candidates) > 1:
-        margin = min(margin, abs(chosen - round(chosen)) if 0 < round(chosen) < len(candidates) else 1.0)
-    return candidates[int(chosen)], margin
-
-
-@lru_cache
-def traced(augmentation):
-    """One trace, whatever the batch: as in the reader."""
-    signature = [
-        tf.TensorSpec([None, 4], tf.float32),
-        tf.TensorSpec([None], tf.int32),
-        tf.TensorSpec([None, number_of_draws(augmentation)], tf.float32),
-    ]
-    return tf.function(lambda *inputs: draw_windows(*inputs, augmentation), input_signature=signature)
-
-
-def windows_of(boxes, owners, draws, augmentation):
-    """`draw_windows`, eagerly and traced: both must agree to rounding."""
-    inputs = (
-        np.asarray(boxes, np.float32).reshape(-1, 4),
-        np.asarray(owners, np.int32),
-        np.asarray(draws, np.float32),
-    )
-    windows = draw_windows(*inputs, augmentation)
-    assert windows.dtype == tf.float32
-    np.testing.assert_allclose(windows, traced(augmentation)(*map(tf.constant, inputs)), rtol=0, atol=1e-6)
-    return windows.numpy()
-
-
-# --- draw_windows by hand
-
-# A sampler that wants an IoU of .5 and has two tries, crops of the picture of scale .25 to .75, always square.
+# A sampler that wants an IoU of .5 and has two tries, crops of the image of scale .25 to .75, always square.
 SMALL = Augmentation(expand=None, crop=(0.5,), crop_tries=2, crop_scale=(0.25, 0.75), crop_aspect=(1.0, 1.0))
 NOT_EXPANDED = [0.99, 0.0, 0.0, 0.0]
 # Of a crop: scale, aspect, y, x. Scale .5 everywhere, so that a crop is .5 x .5 and moves by y / 2 and x / 2.
@@ -160,7 +65,7 @@ def test_expansion_follows_its_settings():
 
 
 CROPS = {
-    # Three stand to choose from: the whole picture, the first hit, the crop that asks for nothing.
+    # Three stand to choose from: the whole image, the first hit, the crop that asks for nothing.
     "the whole picture": (0.0, [LEFT, RIGHT, LOW], WHOLE),
     "up to a third": (0.333, [LEFT, RIGHT, LOW], WHOLE),
     "the sampler's first hit": (0.334, [LEFT, RIGHT, LOW], AT_LEFT),
@@ -293,61 +198,3 @@ def test_no_sampler_at_all_is_refused():
 
 def test_an_empty_batch():
     assert windows_of([], [], np.zeros([0, number_of_draws(PAPER)]), PAPER).shape == (0, 4)
-
-
-# --- draw_windows against Caffe's loops
-
-
-def random_batch(chance, pictures):
-    """Up to six objects a picture, none in every fifth; in fractions."""
-    boxes, owners = [], []
-    for owner in range(pictures):
-        for _ in range(0 if owner % 5 == 3 else chance.randint(1, 6)):
-            height, width = (min(1.0, 0.02 * math.exp(chance.uniform(0, 4))) for _ in range(2))
-            top, left = chance.uniform(0, 1 - height), chance.uniform(0, 1 - width)
-            box = [top, left, top + height, left + width]
-            boxes.append(box)
-            owners.append(owner)
-    return np.array(boxes, np.float32).reshape(-1, 4), np.array(owners, np.int32)
-
-
-VARIANTS = {
-    "paper": PAPER,
-    "no expansion": changed(PAPER, ["expand=off"]),
-    "always expanded": changed(PAPER, ["expand-probability=1", "expand=2"]),
-    "one try": changed(PAPER, ["crop-tries=1"]),
-    "one sampler, wide crops": changed(PAPER, ["crop=.4", "crop-tries=7", "crop-aspect=1,6", "crop-scale=.1,1"]),
-    "no crop": changed(PAPER, ["crop=off"]),
-    "an IoU of 0": changed(PAPER, ["crop=0,1", "crop-tries=3"]),
-}
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_windows_equal_caffes_loops(name):
-    augmentation = VARIANTS[name]
-    boxes, owners = random_batch(random.Random(name), 60)
-    draws = np.random.default_rng(5).random([60, number_of_draws(augmentation)], np.float32)
-    windows = windows_of(boxes, owners, draws, augmentation)
-    left_out, cropped = 0, 0
-    for i, window in enumerate(windows):
-        objects = boxes[owners == i].astype(float).tolist()
-        expected, margin = slow_window(objects, draws[i], augmentation)
-        if margin < 1e-6 and name != "an IoU of 0":
-            left_out += 1  # the two roundings may decide differently
-            continue
-        np.testing.assert_allclose(window, expected, rtol=0, atol=1e-5, err_msg=f"picture {i}, margin {margin}")
-        cropped += window.tolist() != WHOLE
-    assert left_out <= 2
-    assert cropped > 15
-
-
-def test_the_batch_decides_nothing_to_the_last_bit():
-    boxes, owners = random_batch(random.Random(3), 23)
-    draws = np.random.default_rng(4).random([23, number_of_draws(PAPER)], np.float32)
-    together = windows_of(boxes, owners, draws, PAPER)
-    for i in range(23):
-        own = boxes[owners == i]
-        alone = windows_of(own, np.zeros(len(own)), draws[i : i + 1], PAPER)
-        np.testing.assert_array_equal(alone[0], together[i])
-        traced_alone = traced(PAPER)(own, np.zeros(len(own), np.int32), draws[i : i + 1])
-        np.testing.assert_array_equal(traced_alone[0], traced(PAPER)(boxes, owners, draws)[i])

@@ -3,8 +3,6 @@
 import io
 import json
 import resource
-import struct
-import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,292 +10,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from fault_cases import (
+    ANT,
+    BAD,
+    BEE,
+    CAT,
+    CLASSES,
+    FRACTIONS,
+    GOOD,
+    ONLY_VAL,
+    SETS,
+    Bad,
+    Good,
+    jpeg,
+    thing,
+    voc,
+)
 from PIL import Image
 
 from ssd300.datasets import record
-from ssd300.datasets.classes import ClassList
 from ssd300.datasets.faults import FAULTS
 from ssd300.datasets.sources.parse import parse_source
 from ssd300.preprocessing.job import preprocess
 from ssd300.preprocessing.runners.execution import Execution
 from ssd300.preprocessing.settings import PreprocessSettings
-
-ANT, BEE, CAT = 1, 2, 3
-CLASSES = ClassList(("ant", "bee", "cat"))
-BOX = (30, 20, 150, 100)
-FRACTIONS = [0.1, 0.1, 0.5, 0.5]  # of BOX in 300x200, as ymin, xmin, ymax, xmax
-TAGS = ("xmin", "ymin", "xmax", "ymax")
-
-
-def pixels(width: int = 300, height: int = 200) -> np.ndarray:
-    across, down = np.linspace(0, 255, width)[None], np.linspace(200, 0, height)[:, None]
-    return np.stack([across + 0 * down, 0 * across + down, 0 * (across + down) + 90], axis=-1).astype(np.uint8)
-
-
-def saved(image: Image.Image, encoding: str = "JPEG", **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, encoding, **options)
-    return buffer.getvalue()
-
-
-def jpeg(width: int = 300, height: int = 200, **options) -> bytes:
-    return saved(Image.fromarray(pixels(width, height)), **options)
-
-
-def turned(orientation: int) -> bytes:
-    """A JPEG of 200x300 in the file that is 300x200 when it stands upright."""
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return jpeg(200, 300, exif=exif)
-
-
-def png_of_16_bits(pixels: np.ndarray) -> bytes:
-    return tf.io.encode_png(pixels.astype(np.uint16)).numpy()
-
-
-def png_that_claims(width: int, height: int) -> bytes:
-    """A PNG of a few bytes whose header claims this size."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
-        + chunk(b"IEND", b"")
-    )
-
-
-def claimed(width, height) -> str:
-    return f"<size><width>{width}</width><height>{height}</height></size>"
-
-
-SIZE = "<size><width>300</width><height>200</height><depth>3</depth></size>"
-
-
-def numbers(corners) -> str:
-    return "".join(f"<{tag}>{value}</{tag}>" for tag, value in zip(TAGS, corners, strict=True) if value is not None)
-
-
-def thing(name: str = "ant", corners=BOX, extra: str = "") -> str:
-    return f"<object><name>{name}</name>{extra}<bndbox>{numbers(corners)}</bndbox></object>"
-
-
-def voc(*objects: str, size: str = SIZE, head: str = "") -> bytes:
-    return f"<annotation>{head}{size}{''.join(objects)}</annotation>".encode()
-
-
-@dataclass(frozen=True)
-class Good:
-    """A picture that is written: its repairs and kept findings, boxes and labels."""
-
-    xml: bytes
-    found: tuple[str, ...] = ()
-    boxes: tuple = (FRACTIONS,)
-    labels: tuple[int, ...] = (ANT,)
-    picture: bytes = jpeg()
-    suffix: str = ".jpg"
-    same_bytes: bool = True
-    pixel: tuple[int, int, int] | None = None  # at x=75, y=50
-
-
-@dataclass(frozen=True)
-class Bad:
-    """A picture that is rejected: the fault, whether it lies in the XML or the picture, and a part of the message."""
-
-    fault: str
-    xml: bytes | None = voc(thing())
-    picture: bytes | None = jpeg()
-    says: str = ""
-    suffix: str = ".jpg"
-
-    @property
-    def file(self) -> str:
-        in_picture = self.fault.endswith("_picture") and self.fault != "outside_picture"
-        return f"JPEGImages/{{}}{self.suffix}" if in_picture else "Annotations/{}.xml"
-
-
-BOMB = (
-    '<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a0 "lol">'
-    + "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 10))
-    + "]><annotation><object><name>&a9;</name></object></annotation>"
-).encode()
-PASSWD = (
-    b'<?xml version="1.0"?><!DOCTYPE annotation [<!ENTITY x SYSTEM "file:///etc/passwd">]>'
-    b"<annotation><object><name>&x;</name><bndbox><xmin>30</xmin><ymin>20</ymin><xmax>150</xmax><ymax>100</ymax>"
-    b"</bndbox></object></annotation>"
-)
-DEEP = b"<annotation>" + b"<a>" * 50_000 + b"</a>" * 50_000 + voc(thing()).removeprefix(b"<annotation>")
-
-BAD = {
-    "xml mismatched tags": Bad("malformed_xml", b"<annotation><object></annotation>"),
-    "xml truncated": Bad("malformed_xml", voc(thing(), thing("bee"))[:-60]),
-    "xml truncated in a name": Bad("malformed_xml", voc(thing())[:130]),
-    "xml empty": Bad("malformed_xml", b""),
-    "xml blank": Bad("malformed_xml", b" \n"),
-    "xml garbage": Bad("malformed_xml", bytes(range(256)) * 8),
-    "xml garbage without zeros": Bad("malformed_xml", bytes(range(1, 256))),
-    "xml that is a jpeg": Bad("malformed_xml", jpeg()),
-    "xml not utf-8": Bad("malformed_xml", voc(thing("caf\u00e9")).decode().encode("latin-1")),
-    "xml of an unknown encoding": Bad("malformed_xml", b'<?xml version="1.0" encoding="klingon"?>' + voc(thing())),
-    "xml of a wide encoding": Bad("malformed_xml", b'<?xml version="1.0" encoding="shift_jis"?>' + voc(thing())),
-    "xml of no text encoding": Bad("malformed_xml", b'<?xml version="1.0" encoding="base64"?>' + voc(thing())),
-    "xml with an undeclared entity": Bad("malformed_xml", voc(thing("&nbsp;"))),
-    "xml behind a newline": Bad("malformed_xml", b'\n<?xml version="1.0"?>' + voc(thing())),
-    "xml twice": Bad("malformed_xml", voc(thing()) * 2),
-    "bomb": Bad("forbidden_xml", BOMB),
-    "bomb utf-16": Bad("forbidden_xml", BOMB.decode().encode("utf-16")),
-    "passwd": Bad("forbidden_xml", PASSWD),
-    "passwd utf-16": Bad("forbidden_xml", PASSWD.decode().encode("utf-16")),
-    "entity parameter": Bad("forbidden_xml", b'<!DOCTYPE annotation [<!ENTITY % p "x">]><annotation></annotation>'),
-    "not voc root": Bad("not_voc_xml", b"<html><body>404</body></html>", says="<html>"),
-    "not voc namespace": Bad("not_voc_xml", b'<annotation xmlns="http://x">' + voc(thing())[12:]),
-    "not voc without name": Bad("not_voc_xml", voc(thing().replace("<name>ant</name>", ""))),
-    "not voc blank name": Bad("not_voc_xml", voc(thing("  "))),
-    "no bndbox": Bad("incomplete_box", voc("<object><name>ant</name></object>"), says="bndbox"),
-    "empty bndbox": Bad("incomplete_box", voc("<object><name>ant</name><bndbox/></object>"), says="xmin"),
-    "bndbox of a part alone": Bad(
-        "incomplete_box", voc(f"<object><name>ant</name><part>{thing()[8:-9]}</part></object>"), says="bndbox"
-    ),
-    **{
-        f"no {tag}": Bad("incomplete_box", voc(thing(corners=[None if t == tag else 50 for t in TAGS])), says=tag)
-        for tag in TAGS
-    },
-    "blank xmax": Bad("incomplete_box", voc(thing(corners=(30, 20, " ", 100))), says="xmax"),
-    **{
-        f"number {text}": Bad("bad_number", voc(thing(corners=(30, text, 150, 100))), says="ymin")
-        for text in ("ten", "NaN", "inf", "-inf", "1e300", "1e999", "0x10", "1,5", "1_0", "20 30", "1000001")
-    },
-    "area zero width": Bad("no_area", voc(thing(corners=(30, 20, 30, 100)))),
-    "area zero height": Bad("no_area", voc(thing(corners=(30, 20, 150, 20)))),
-    "area zero": Bad("no_area", voc(thing(), thing("bee", (0, 0, 0, 0)))),
-    "area beyond float32": Bad("no_area", voc(thing(corners=("30", "20", "30.0000000001", "100")))),
-    "outside right": Bad("outside_picture", voc(thing(corners=(301, 20, 350, 100)))),
-    "outside touching": Bad("outside_picture", voc(thing(corners=(300, 20, 350, 100)))),
-    "outside above": Bad("outside_picture", voc(thing(corners=(30, -90, 150, -10)))),
-    "outside by far": Bad("outside_picture", voc(thing(corners=(900_000, 900_000, 1_000_000, 1_000_000)))),
-    "class unknown": Bad("unknown_class", voc(thing(), thing("zebra")), says="zebra"),
-    "class background": Bad("unknown_class", voc(thing("background"))),
-    "class of unicode": Bad("unknown_class", voc(thing("M\u00fccke")), says="M\u00fccke"),
-    "picture missing": Bad("missing_picture", picture=None),
-    "picture empty": Bad("empty_picture", picture=b""),
-    "picture truncated": Bad("undecodable_picture", picture=jpeg()[:-500]),
-    "picture cut in its header": Bad("undecodable_picture", picture=jpeg()[:40]),
-    "picture cut behind its header": Bad("undecodable_picture", picture=jpeg()[:700]),
-    "picture of text": Bad("undecodable_picture", picture=b"404 not found\n"),
-    "picture of zeros": Bad("undecodable_picture", picture=b"\0" * 4000),
-    "picture turned and truncated": Bad("undecodable_picture", picture=turned(6)[:-500]),
-    "picture png truncated": Bad(
-        "undecodable_picture", picture=saved(Image.fromarray(pixels()), "PNG")[:-300], suffix=".png"
-    ),
-    "picture gigantic": Bad("gigantic_picture", picture=png_that_claims(100_000, 100_000)),
-    "picture gigantic png": Bad("gigantic_picture", picture=png_that_claims(100_000, 100_000), suffix=".png"),
-    "picture just too large": Bad("gigantic_picture", picture=png_that_claims(10_000, 8_901)),
-    "annotation missing": Bad("missing_annotation", None),
-    "neither annotation nor picture": Bad("missing_annotation", None, None),
-    "../escape": Bad("unsafe_id"),
-    "sub/../../../escape": Bad("unsafe_id", None, None),
-    "/etc/passwd": Bad("missing_annotation", None, None),
-}
-
-GREY_16 = (pixels()[..., 0].astype(np.uint16) << 8)[..., None]
-COLOR_16 = pixels().astype(np.uint16) << 8
-
-GOOD = {
-    "good 1": Good(voc(thing())),
-    "good_2": Good(
-        voc(thing("cat", (100, 50, 280, 190)), thing("bee")), (), ([0.25, 1 / 3, 0.95, 14 / 15], FRACTIONS), (CAT, BEE)
-    ),
-    "good_3": Good(voc(thing("bee")), labels=(BEE,)),
-    "blank id 7": Good(voc(thing())),
-    "id \u00fcber \u732b": Good(voc(thing())),
-    "sub/folder": Good(voc(thing())),
-    "id.with.dots": Good(voc(thing())),
-    "twice": Good(voc(thing())),
-    "xml utf-16 with doctype": Good(
-        ('<?xml version="1.0" encoding="utf-16"?><!DOCTYPE annotation>' + voc(thing()).decode()).encode("utf-16")
-    ),
-    "xml with a doctype": Good(b'<?xml version="1.0"?><!DOCTYPE annotation SYSTEM "voc.dtd">' + voc(thing())),
-    "xml with bom": Good(b"\xef\xbb\xbf" + voc(thing())),
-    "xml latin-1": Good(
-        b'<?xml version="1.0" encoding="iso-8859-1"?>' + voc(thing(), head="<o>\u00e9</o>").decode().encode("latin-1")
-    ),
-    "xml deep": Good(DEEP),
-    "no objects": Good(voc(), ("no_objects",), (), ()),
-    "annotation with nothing": Good(b"<annotation/>", ("no_objects", "missing_size"), (), ()),
-    "parts": Good(voc(thing(extra=f"<part>{thing('head', (1, 1, 9, 9))[8:-9]}</part>"))),
-    "numbers float": Good(voc(thing(corners=("30.5", "20.25", "150.75", "1e2"))), (),
-                          ([0.10125, 30.5 / 300, 0.5, 0.5025],)),
-    "numbers padded": Good(voc(thing(corners=(" 30 ", "\n20\n", "\t150", "100 ")))),
-    "numbers signed": Good(voc(thing(corners=("+30", "020", "150.", "100")))),
-    "clipped by a pixel": Good(voc(thing(corners=(-1, 20, 301, 100))), ("clipped_box",), ([0.1, 0, 0.5, 1],)),
-    "clipped by a tenth": Good(voc(thing(corners=(30, 20, 330, 100))), ("clipped_box",), ([0.1, 0.1, 0.5, 1],)),
-    "over by a lot": Good(voc(thing(corners=(30, 20, 331, 100))), ("overreaching_box",), ([0.1, 0.1, 0.5, 1],)),
-    "over negative": Good(voc(thing(corners=(-900, -20.5, 150, 100))), ("overreaching_box",), ([0, 0, 0.5, 0.5],)),
-    "over everywhere": Good(voc(thing(corners=(-1e6, -1e6, 1e6, 1e6))), ("overreaching_box",), ([0, 0, 1, 1],)),
-    "border is inside": Good(voc(thing(corners=(1, 1, 300, 200))), (), ([1 / 200, 1 / 300, 1, 1],)),
-    "swapped x": Good(voc(thing(corners=(150, 20, 30, 100))), ("swapped_corners",)),
-    "swapped y": Good(voc(thing(corners=(30, 100, 150, 20))), ("swapped_corners",)),
-    "swapped both": Good(voc(thing(corners=(150, 100, 30, 20))), ("swapped_corners",)),
-    "class in capitals": Good(voc(thing("ANT")), ("class_spelling",)),
-    "class with blanks": Good(voc(thing("  a nt ")), ("class_spelling",)),
-    "class on a line": Good(voc(thing("\n\tant\n"))),
-    "duplicate": Good(voc(thing(), thing()), ("duplicate_object",)),
-    "duplicate thrice": Good(voc(thing(), thing(), thing()), ("duplicate_object",) * 2),
-    "same box of two classes": Good(voc(thing(), thing("bee")), (), (FRACTIONS, FRACTIONS), (ANT, BEE)),
-    "size absent": Good(voc(thing(), size=""), ("missing_size",)),
-    "size zero": Good(voc(thing(), size=claimed(0, 0)), ("missing_size",)),
-    "size negative": Good(voc(thing(), size=claimed(-300, 200)), ("missing_size",)),
-    "size text": Good(voc(thing(), size=claimed("wide", "nan")), ("missing_size",)),
-    "size inf": Good(voc(thing(), size=claimed("inf", 200)), ("missing_size",)),
-    "size half": Good(voc(thing(), size="<size><width>300</width></size>"), ("missing_size",)),
-    "size wrong": Good(voc(thing(), size=claimed(640, 480)), ("wrong_size",)),
-    "size huge": Good(voc(thing(), size=claimed("1e300", 200)), ("wrong_size",)),
-    "size swapped": Good(voc(thing(), size=claimed(200, 300)), ("swapped_size",)),
-    "filename elsewhere": Good(voc(thing(), head="<folder>/etc</folder><filename>../../secret.jpg</filename>")),
-    "grey": Good(voc(thing()), picture=saved(Image.fromarray(pixels()[..., 1]))),
-    "progressive": Good(voc(thing()), picture=jpeg(progressive=True)),
-    "several pictures in one": Good(voc(thing()), picture=saved(Image.fromarray(pixels()), "MPO", save_all=True,
-                                    append_images=[Image.fromarray(pixels(30, 20))])),
-    "png": Good(voc(thing()), ("not_jpeg",), picture=saved(Image.fromarray(pixels()), "PNG"), suffix=".png",
-                same_bytes=False, pixel=(64, 150, 90)),
-    "png named jpg": Good(voc(thing()), ("not_jpeg",), picture=saved(Image.fromarray(pixels()), "PNG"),
-                          same_bytes=False, pixel=(64, 150, 90)),
-    "jpeg named PNG": Good(voc(thing()), suffix=".PNG"),
-    "capitals": Good(voc(thing()), suffix=".JPG"),
-    "cmyk": Good(voc(thing()), ("odd_colors",), picture=saved(Image.fromarray(pixels()).convert("CMYK")),
-                 same_bytes=False, pixel=(64, 150, 90)),
-    "palette": Good(voc(thing()), ("not_jpeg", "odd_colors"), same_bytes=False, pixel=(60, 150, 90), suffix=".png",
-                    picture=saved(Image.fromarray(pixels()).quantize(256), "PNG")),
-    "alpha": Good(voc(thing()), ("not_jpeg", "odd_colors"), same_bytes=False, pixel=(64, 150, 90),
-                  picture=saved(Image.fromarray(pixels()).convert("RGBA"), "PNG"), suffix=".png"),
-    "sixteen bits": Good(voc(thing()), ("not_jpeg", "sixteen_bits"), picture=png_of_16_bits(GREY_16),
-                         same_bytes=False, pixel=(64, 64, 64), suffix=".png"),
-    "sixteen bits in color": Good(voc(thing()), ("not_jpeg", "sixteen_bits"), picture=png_of_16_bits(COLOR_16),
-                                  same_bytes=False, pixel=(64, 150, 90), suffix=".png"),
-    "turned upright": Good(voc(thing()), ("exif_rotated",), picture=turned(6), same_bytes=False),
-    "turned lying": Good(voc(thing(corners=(20, 30, 100, 150)), size=claimed(200, 300)),
-                         ("exif_rotated",), ([0.1, 0.5, 0.5, 0.9],), picture=turned(6), same_bytes=False),
-    "turned eight": Good(voc(thing(corners=(20, 30, 100, 150)), size=claimed(200, 300)),
-                         ("exif_rotated",), ([0.5, 0.1, 0.9, 0.5],), picture=turned(8), same_bytes=False),
-    "exif of no meaning": Good(voc(thing(), size=claimed(200, 300)), (),
-                               ([20 / 300, 30 / 200, 100 / 300, 150 / 200],), picture=turned(9)),
-    "one pixel": Good(voc(thing(corners=(0, 0, 1, 1)), size=claimed(1, 1)), (),
-                      ([0, 0, 1, 1],), picture=jpeg(1, 1)),
-    "many objects": Good(voc(*(thing("bee", (x, 20, x + 1, 100)) for x in range(250))), (),
-                         tuple([0.1, x / 300, 0.5, (x + 1) / 300] for x in range(250)), (BEE,) * 250),
-    "hair": Good(voc(thing(corners=("0", "0", "1e-40", "200")), thing("bee")), (),
-                 ([0, 0, 1, 1e-40 / 300], FRACTIONS), (ANT, BEE)),
-}  # fmt: skip
-
-SETS = {
-    "train": [*GOOD, *BAD, "twice", "no such line  "],
-    "again": ["twice", "good_3"],
-    "flagged": ["good 1 -1", "good_2  1", "only_here  0"],
-}
-ONLY_VAL = {"only_here": Good(voc(thing("cat")), labels=(CAT,))}
 
 
 def write_tree(root: Path, cases: dict, image_sets: dict[str, list[str]]) -> Path:

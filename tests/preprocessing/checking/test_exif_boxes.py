@@ -1,4 +1,4 @@
-"""Boxes of pictures that lie on their side, annotated as they lie or as a viewer shows them."""
+"""Boxes of images that lie on their side, annotated as they lie or as a viewer shows them."""
 
 import io
 
@@ -24,7 +24,7 @@ def lying_picture(orientation):
 
 
 def white_patch(picture):
-    """The patch in the upright picture, ymin, xmin, ymax, xmax in fractions."""
+    """The patch in the upright image, ymin, xmin, ymax, xmax in fractions."""
     with Image.open(io.BytesIO(picture.jpeg)) as image:
         white = np.asarray(image.convert("L")) > 127
     rows, columns = np.flatnonzero(white.any(axis=1)), np.flatnonzero(white.any(axis=0))

@@ -1,4 +1,4 @@
-"""No input crashes the encoding of a shard: generated annotations, mutated annotations and pictures."""
+"""No input crashes the encoding of a shard: generated annotations, mutated annotations and images."""
 
 import io
 import json
@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 
 from ssd300.datasets import record
@@ -29,7 +28,7 @@ fuzz = settings(
 
 
 def encode_and_check(files: list[tuple[bytes, bytes]], **options) -> tuple[set[str], int]:
-    """Encodes pairs of an XML and a picture as one shard; gives the faults met and the number of records."""
+    """Encodes pairs of an XML and an image as one shard; gives the faults met and the number of records."""
     with tempfile.TemporaryDirectory() as folder:
         root, reports = Path(folder, "tree"), Path(folder, "reports")
         for path in (root, reports):
@@ -79,7 +78,7 @@ def assert_usable(found: record.Record) -> None:
 
 
 def picture(encoding: str = "JPEG", mode: str = "RGB", **options) -> bytes:
-    """A picture of 60x40 in which little is the same twice."""
+    """An image of 60x40 in which little is the same twice."""
     pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).convert(mode).save(buffer, encoding, **options)
@@ -235,7 +234,7 @@ def test_mutated_annotations_end_as_records_or_rejects(chosen):
 PICTURES = {
     "jpeg": picture(),
     "progressive": picture(progressive=True),
-    "grey": picture(mode="L"),
+    "gray": picture(mode="L"),
     "cmyk": picture(mode="CMYK"),
     "turned": turned(),
     "png": picture("PNG"),

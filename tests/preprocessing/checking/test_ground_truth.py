@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ssd300.datasets.annotation import Annotation, VocObject, parse_annotation
 from ssd300.datasets.classes import ClassList
@@ -60,7 +59,7 @@ def test_a_picture_without_an_object_is_rejected_if_it_is_not_wanted():
 
 
 def test_small_objects_are_left_out_and_counted():
-    """A side counts in pixels of the picture: 9.5 of 300 and 9.5 of 200 are less than 10, 11 are not."""
+    """A side counts in pixels of the image: 9.5 of 300 and 9.5 of 200 are less than 10, 11 are not."""
     narrow, low = VocObject("cat", 30, 20, 39.5, 100), VocObject("cat", 30, 20, 150, 29.5)
     large = VocObject("ant", 30, 20, 41, 31)
     truth = truth_of(narrow, large, low, min_size=10)

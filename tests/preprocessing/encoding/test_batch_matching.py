@@ -1,15 +1,13 @@
-"""Matching pictures together, on candidate pairs alone, gives what each picture's whole IoU matrix gives."""
+"""Matching images together, on candidate pairs alone, gives what each image's whole IoU matrix gives."""
 
 from functools import lru_cache
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from ssd300.model import box_coder
-from ssd300.model import boxes as box_ops
+from ssd300.model import box_coder, boxes as box_ops
 from ssd300.model.default_boxes import default_boxes
 from ssd300.model.spec import ARTICLE, PAPER
 from ssd300.preprocessing.encoding import batch_matching
@@ -27,14 +25,14 @@ def corners_of(spec) -> np.ndarray:
 
 @lru_cache
 def batch_encoder(spec):
-    """`encode_batch` traced once for any number of objects and pictures, as the job runs it."""
+    """`encode_batch` traced once for any number of objects and images, as the job runs it."""
     signature = [tf.TensorSpec([None, 4], tf.float32), tf.TensorSpec([None], tf.int32)]
     return tf.function(lambda *arguments: encode_batch(*arguments, spec), input_signature=signature)
 
 
 @lru_cache
 def batch_matcher(spec):
-    """`match_batch`, traced once; the third argument, the number of pictures, makes its result dense ``[B, A]``."""
+    """`match_batch`, traced once; the third argument, the number of images, makes its result dense ``[B, A]``."""
     corners = tf.constant(corners_of(spec))
     signature = [tf.TensorSpec([None, 4], tf.float32), tf.TensorSpec([None], tf.int32)]
     run = tf.function(
@@ -57,7 +55,7 @@ def dense(boxes: np.ndarray, spec) -> np.ndarray:
 
 
 def assert_batch_equals_dense(pictures: list, spec) -> None:
-    """Pictures are arrays [G, 4] of their objects, or lists of such rows."""
+    """Images are arrays [G, 4] of their objects, or lists of such rows."""
     pictures = [np.array(boxes, np.float32).reshape(-1, 4) for boxes in pictures]
     boxes, counts = np.concatenate(pictures), [len(boxes) for boxes in pictures]
     owners = np.repeat(np.arange(len(pictures), dtype=np.int32), counts)
@@ -82,7 +80,7 @@ def assert_batch_equals_dense(pictures: list, spec) -> None:
 
 
 def random_boxes(random: np.random.Generator, count: int, smallest: float = 0.01, largest: float = 1.0) -> np.ndarray:
-    """Boxes inside the picture, their sides spread evenly over the orders of magnitude."""
+    """Boxes inside the image, their sides spread evenly over the orders of magnitude."""
     sides = np.exp(random.uniform(np.log(smallest), np.log(largest), (count, 2)))
     starts = random.uniform(0, 1 - sides)
     return np.concatenate([starts, starts + sides], axis=1).astype(np.float32)
@@ -157,7 +155,7 @@ def test_crowds_of_nearly_equal_objects(spec, side):
 
 @pytest.fixture
 def matched_again(monkeypatch) -> list[list[int]]:
-    """Numbers of the pictures that were matched on their whole matrices, by call; outside graphs alone."""
+    """Numbers of the images that were matched on their whole matrices, by call; outside graphs alone."""
     again: list[list[int]] = []
     run = batch_matching._match_again
     monkeypatch.setattr(
@@ -192,7 +190,7 @@ places = st.sampled_from([0.0, 0.25, 0.5, 1.0]) | st.floats(0, 1)
 
 
 def box_of(y: float, x: float, height: float, width: float) -> list[float]:
-    """A box of these sides inside the picture; y and x tell how far it is from 0 to the other border."""
+    """A box of these sides inside the image; y and x tell how far it is from 0 to the other border."""
     return [y * (1 - height), x * (1 - width), y * (1 - height) + height, x * (1 - width) + width]
 
 

@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from ssd300.model.spec import ARTICLE, PAPER
 from ssd300.preprocessing.encoding.matching import best_default_boxes, match

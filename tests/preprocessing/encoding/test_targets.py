@@ -76,7 +76,7 @@ def check(targets, boxes, labels, spec):
 
 
 def random_objects(seed, count):
-    """Boxes inside the picture with sides from 1 % to all of it, and their labels, all different."""
+    """Boxes inside the image with sides from 1 % to all of it, and their labels, all different."""
     random = np.random.default_rng(seed)
     sides = np.exp(random.uniform(np.log(0.01), 0, (count, 2)))
     corners = random.uniform(0, 1, (count, 2)) * (1 - sides)
@@ -84,7 +84,7 @@ def random_objects(seed, count):
     return boxes, random.permutation(count).astype(np.int32) + 1
 
 
-# One of each stage whose boxes fit into the picture.
+# One of each stage whose boxes fit into the image.
 @pytest.mark.parametrize("index", [1568, 1570, 6831, 8213, 8617, 8708, 8728])
 def test_a_default_box_as_ground_truth_matches_itself_with_zero_offsets(index):
     cx, cy, w, h = default_boxes(PAPER)[index].tolist()
@@ -95,7 +95,7 @@ def test_a_default_box_as_ground_truth_matches_itself_with_zero_offsets(index):
 
 
 def test_literals_of_the_paper():
-    # In pixels of 300: x 0..264, y 36..300, so the centre is (132, 168), both sides 264.
+    # In pixels of 300: x 0..264, y 36..300, so the center is (132, 168), both sides 264.
     targets = encode_ground_truth([[36 / 300, 0, 1, 264 / 300]], [3])
     indices = targets.indices.numpy().tolist()
     # Number 8728 is 264 x 264 at (150, 150): shared 246², IoU 60516 / (2·69696 - 60516) = .767. 8729, of side
@@ -117,7 +117,7 @@ def test_literals_of_the_article():
     assert targets.indices.numpy().tolist() == [8732 - number for number in numbers]
     assert targets.labels.numpy().tolist() == [15] * 8
     # Number 25 is 4 · 6 + 1 from the end of 3 x 3 cells with 4 shapes after the last 4: cell (row 1, column 0), shape
-    # 3 (ratio 2), centre (1/6, 1/2), w = .725/sqrt(2), h = .725·sqrt(2).
+    # 3 (ratio 2), center (1/6, 1/2), w = .725/sqrt(2), h = .725·sqrt(2).
     expected = [0.293 - 1 / 6, 0.56 - 1 / 2, 0.48 - 0.725 / 2**0.5, 0.88 - 0.725 * 2**0.5]
     np.testing.assert_allclose(targets.offsets[-1], expected, atol=1e-6)
 

@@ -1,4 +1,4 @@
-"""The page of a dataset: self-contained, escaped, with pictures, and the same each time."""
+"""The page of a dataset: self-contained, escaped, with images, and the same each time."""
 
 import base64
 import io
@@ -90,8 +90,8 @@ def pictures_of(page: str) -> list[Image.Image]:
     return [image.convert("RGB") for _, image in images]
 
 
-def grey(pictures) -> dict[str, bytes]:
-    """Files that make the pictures grey, so that all colours are those of boxes."""
+def gray(pictures) -> dict[str, bytes]:
+    """Files that make the images gray, so that all colors are those of boxes."""
     buffer = io.BytesIO()
     Image.new("L", (300, 200), 128).save(buffer, "JPEG")
     return {f"JPEGImages/{name}.jpg": buffer.getvalue() for name in pictures}
@@ -118,17 +118,17 @@ def test_the_page_loads_nothing_from_elsewhere(job, records):
 
 
 def test_charts_and_sample_pictures_with_both_kinds_of_boxes_are_in_it(job):
-    classes, fit, samples = pictures_of(job(PICTURES, files=grey(PICTURES)).page())
+    classes, fit, samples = pictures_of(job(PICTURES, files=gray(PICTURES)).page())
     assert min(*classes.size, *fit.size, *samples.size) > 80
     assert has_color(samples, RED)
     assert has_color(samples, GREEN)
-    # Six of seven pictures are usable: two rows of up to four cells.
+    # Six of seven images are usable: two rows of up to four cells.
     assert samples.width > 4 * 280
     assert 2 * 240 < samples.height < 3 * 240
 
 
 def test_samples_of_records_and_of_a_check_show_the_same_pictures(job):
-    """All pictures fit on the sheet; the order is the plan's in both."""
+    """All images fit on the sheet; the order is the plan's in both."""
     made = job(PICTURES)
     assert np.array_equal(*(np.asarray(pictures_of(made.page(records=records))[2]) for records in (True, False)))
 
@@ -144,13 +144,13 @@ def test_rejects_are_listed_by_fault_with_escaped_text(job):
     page = job(PICTURES, files=files).page()
     assert "<b>" not in page
     assert "&lt;b&gt;dog &amp; cat&lt;/b&gt;" in page
-    rejected = page.split("Rejected pictures</h2>")[1]
+    rejected = page.split("Rejected images</h2>")[1]
     cells = Parsed(rejected).cells
     rows = [tuple(cell.strip() for cell in cells[start : start + 4]) for start in range(0, len(cells), 4)]
     assert [row[:2] for row in rows] == [("empty_picture", "2"), ("", ""), ("unknown_class", "1")]
     assert {row[2] for row in rows[:2]} == {"VOC2007/000000", "VOC2007/000001"}
     assert rows[2][2] == "VOC2007/000003"
-    assert "class '<b>dog & cat</b>' is none of: ant, bee" in rows[2][3]
+    assert "class '<b>dog & cat</b>' is not one of: ant, bee" in rows[2][3]
 
 
 def test_a_fault_has_five_examples_at_most_and_its_whole_number(job):
@@ -161,9 +161,9 @@ def test_a_fault_has_five_examples_at_most_and_its_whole_number(job):
 
 def test_repaired_and_kept_faults_are_explained(job):
     page = job({"a": [("Ant", *BOX)], "b": []}).page()
-    assert "<td>class_spelling</td><td>1</td><td>a class name differed in case or blanks" in page
-    assert "<td>no_objects</td><td>1</td><td>the picture has no object: a negative example</td>" in page
-    assert page.split("Rejected pictures</h2>")[1].strip().startswith("<p>None.</p>")
+    assert "<td>class_spelling</td><td>1</td><td>a class name differed in case or whitespace" in page
+    assert "<td>no_objects</td><td>1</td><td>the image has no object: a negative example</td>" in page
+    assert page.split("Rejected images</h2>")[1].strip().startswith("<p>None.</p>")
 
 
 def test_the_object_that_nothing_reaches_is_named_with_its_overlap(job):
@@ -176,7 +176,7 @@ def test_the_object_that_nothing_reaches_is_named_with_its_overlap(job):
 
 def test_under_the_articles_rule_such_objects_teach_nothing(job):
     page = job({"a": [("ant", 30, 20, 33, 22)]}, preset="article").page()
-    assert "1 objects match nothing and teach nothing" in page
+    assert "1 objects match no default box and are not learned" in page
 
 
 @pytest.mark.parametrize("records", [True, False])
@@ -187,7 +187,7 @@ def test_the_page_is_the_same_text_twice(job, records):
 
 @pytest.mark.parametrize("records", [True, False])
 def test_pictures_without_any_object_have_a_page(job, records):
-    page = job({"a": [], "b": []}, files=grey("ab")).page(records=records)
+    page = job({"a": [], "b": []}, files=gray("ab")).page(records=records)
     assert "0 of 0 objects (none)" in page
     _, _, samples = pictures_of(page)
     assert not has_color(samples, RED)

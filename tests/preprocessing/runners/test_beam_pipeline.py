@@ -68,7 +68,7 @@ def test_arguments_that_nobody_knows_are_refused_by_name(arguments, name):
 
 @pytest.fixture
 def job(voc_tree, tmp_path):
-    """Settings, shards and folders of a small job: one broken picture, one clipped box, one picture of no object."""
+    """Settings, shards and folders of a small job: one broken image, one clipped box, one image of no object."""
     pictures = {f"{number:06d}": [("ant", 30, 20, 150, 100)] for number in range(6)}
     pictures["000003"] = [("ant", -5, 20, 150, 100)]
     pictures["000005"] = []

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers import content
 
 from ssd300.datasets.classes import ClassList
 from ssd300.datasets.sources.folder import FolderSource
@@ -32,7 +33,7 @@ def flink() -> list[str]:
 
 @pytest.fixture
 def settings(voc_tree) -> PreprocessSettings:
-    """Settings of 12 pictures in 4 shards: one undecodable, one without XML, one clipped, one negative."""
+    """Settings of 12 images in 4 shards: one undecodable, one without XML, one clipped, one negative."""
     pictures = {f"{number:06d}": [("ant", number + 1, 20, 150, 100), ("bee", 9, 50, 280, 190)] for number in range(12)}
     pictures |= {"000003": [("ant", -5, 20, 150, 100)], "000007": []}
     files = {"JPEGImages/000002.jpg": b"broken", "Annotations/000005.xml": None}
@@ -58,10 +59,6 @@ def worker_pool() -> Iterator[str]:
     yield f"localhost:{port}"
     pool.terminate()
     pool.communicate(timeout=30)
-
-
-def content(folder) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
 
 
 def test_the_records_and_reports_of_flink_are_those_of_the_local_runner(settings, flink, worker_pool, tmp_path):

@@ -3,11 +3,9 @@
 import dataclasses
 import hashlib
 import io
-import json
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 from ssd300.datasets.classes import ClassList
@@ -21,13 +19,9 @@ from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION
 from ssd300.preprocessing.checking.ground_truth import GroundTruth
 from ssd300.preprocessing.checking.picture import check_picture
 from ssd300.preprocessing.encoding.targets import encode_ground_truth
-from ssd300.preprocessing.plan import make_plan
 from ssd300.preprocessing.settings import PreprocessSettings
-from ssd300.preprocessing.shards import encode_shard as encode_shard_module
 from ssd300.preprocessing.shards.checked_picture import CheckedPicture
 from ssd300.preprocessing.shards.copies import augmented_copies
-from ssd300.preprocessing.shards.encode_shard import ShardWork, encode_shard
-from ssd300.preprocessing.shards.shard_report import ShardReport
 
 MEAN = (123, 117, 104)
 CLASSES = ClassList(("ant", "bee", "cat"))
@@ -54,8 +48,8 @@ def smooth(width=300, height=200) -> bytes:
     return jpeg_of(np.stack([x + 0 * y, 0 * x + y, (x + y) / 2], axis=-1))
 
 
-def plain(width, height, colour) -> bytes:
-    return jpeg_of(np.full((height, width, 3), colour))
+def plain(width, height, color) -> bytes:
+    return jpeg_of(np.full((height, width, 3), color))
 
 
 def checked(data, objects=(), *, name="VOC2007/000001") -> CheckedPicture:
@@ -87,7 +81,7 @@ def pixels_of(record) -> np.ndarray:
 
 
 def placed(one: CheckedPicture, number=1, settings=SETTINGS):
-    """Placement and visible objects of this picture alone, from its own key."""
+    """Placement and visible objects of this image alone, from its own key."""
     key = int(hashlib.sha256(one.name.encode()).hexdigest()[:16], 16) // 4
     augmentation = settings.copy_augmentation
     draws = uniform(stream(settings.seed, number, [key]), windows.number_of_draws(augmentation))
@@ -99,7 +93,7 @@ def placed(one: CheckedPicture, number=1, settings=SETTINGS):
 
 
 def drawn_by_pillow(one: CheckedPicture, placement) -> np.ndarray:
-    """The visible part on the mean colour."""
+    """The visible part on the mean color."""
     canvas = Image.new("RGB", (300, 300), MEAN)
     top, left, height, width = placement.source.numpy()[0].tolist()
     place_top, place_left, place_height, place_width = placement.target.numpy()[0].tolist()
@@ -112,7 +106,7 @@ def drawn_by_pillow(one: CheckedPicture, placement) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def gradients() -> list[CheckedPicture]:
-    """Forty pictures of several sizes, with 0 to 4 objects."""
+    """Forty images of several sizes, with 0 to 4 objects."""
     sizes = [(300, 200), (200, 300), (640, 427), (97, 31)]
     data = [smooth(*size) for size in sizes]
     return [checked(data[n % 4], OBJECTS[: n % 5], name=f"VOC2007/{n:06d}") for n in range(40)]
@@ -145,7 +139,7 @@ def test_the_pixels_are_those_of_the_window(gradients):
     for one, record in zip(gradients, copies_of(gradients), strict=True):
         difference = np.abs(pixels_of(record) - drawn_by_pillow(one, placed(one)[0]))
         assert difference.mean() < 3, one.name
-        assert np.quantile(difference, 0.98) < 25, one.name  # more along the picture's border alone
+        assert np.quantile(difference, 0.98) < 25, one.name  # more along the image's border alone
 
 
 @pytest.mark.parametrize("spec", [PAPER, ARTICLE], ids=lambda spec: spec.name)
@@ -263,8 +257,8 @@ def test_large_pictures(size):
 
 
 def test_grey_pictures_stay_grey_and_become_rgb():
-    grey = jpeg_of(np.linspace(0, 255, 300)[None] * np.ones((200, 1)))
-    batch = [checked(grey, OBJECTS, name=f"VOC2007/{n}") for n in range(8)]
+    gray = jpeg_of(np.linspace(0, 255, 300)[None] * np.ones((200, 1)))
+    batch = [checked(gray, OBJECTS, name=f"VOC2007/{n}") for n in range(8)]
     for one, record in zip(batch, copies_of(batch), strict=True):
         pixels = pixels_of(record)
         assert np.abs(pixels - drawn_by_pillow(one, placed(one)[0])).mean() < 3
@@ -273,7 +267,7 @@ def test_grey_pictures_stay_grey_and_become_rgb():
         assert np.ptp(inside, axis=-1).max(initial=0) <= 3
 
 
-def test_beside_the_picture_is_the_mean_colour_within_the_jpegs_loss():
+def test_beside_the_picture_is_the_mean_color_within_the_jpegs_loss():
     batch = [checked(plain(300, 200, (250, 250, 5)), name=f"VOC2007/{n}") for n in range(16)]
     expanded = 0
     for record in copies_of(batch):
@@ -297,111 +291,10 @@ def test_boxes_coincide_with_the_bright_area_that_they_name():
     for record in copies_of(batch):
         if not record.labels:
             continue
-        bright = (pixels_of(record) > 128).all(axis=-1)  # the mean colour is not
+        bright = (pixels_of(record) > 128).all(axis=-1)  # the mean color is not
         rows, columns = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))
         area = [rows[0], columns[0], rows[-1] + 1, columns[-1] + 1]
         np.testing.assert_allclose(record.boxes[0] * 300, area, atol=2)
         compared, cut = compared + 1, cut + bool({0, 300} & set(area))
     assert compared > 30
     assert 5 < cut < compared
-
-
-def encoded(root, folder, **options):
-    """All shards of a tree, encoded: settings, plan's shards and reports; files are in `folder`."""
-    sources = (FolderSource("train", str(root), "train"),)
-    settings = PreprocessSettings(sources, CLASSES, **{"copies": 2, "seed": 3, **options})
-    (folder / "reports").mkdir(parents=True)
-    shards = make_plan(settings).shards
-    reports = [encode_shard(shard, ShardWork(settings, str(folder), f"{folder}/reports")) for shard in shards]
-    return shards, reports
-
-
-def serialized(path) -> list[bytes]:
-    return [one.numpy() for one in tf.data.TFRecordDataset(str(path))]
-
-
-def ids(path) -> list[str]:
-    return [parse_record(one).picture_id for one in serialized(path)]
-
-
-TREE = {f"{n:06d}": [("ant", 30, 20, 150 + n, 100), ("cat", 100 + n, 50, 280, 190)][: n % 3] for n in range(7)}
-
-
-def test_a_shard_has_a_file_of_each_copy_in_its_own_order_and_accounts_for_them(voc_tree, tmp_path):
-    (shard,), (report,) = encoded(voc_tree(TREE), tmp_path / "out")
-    names = ["ssd300-train_copy1.tfrecord-00000-of-00001", "ssd300-train_copy2.tfrecord-00000-of-00001"]
-    assert {path.name for path in (tmp_path / "out").glob("*.tfrecord*")} == {shard.name, *names}
-    records = [[parse_record(one) for one in serialized(tmp_path / "out" / name)] for name in names]
-    for some in records:
-        assert [record.picture_id for record in some] == ids(tmp_path / "out" / shard.name)
-    assert report.copy_bytes == [sum(map(len, serialized(tmp_path / "out" / name))) for name in names]
-    assert report.copy_objects == sum(len(record.labels) for some in records for record in some)
-    assert report.copy_matches == sum(len(record.targets[0]) for some in records for record in some)
-    stored = ShardReport.from_json(json.loads((tmp_path / "out/reports/train-00000.json").read_text()))
-    assert stored == report
-
-
-def test_neither_shards_nor_batches_decide_what_a_copy_shows(voc_tree, tmp_path, monkeypatch):
-    root = voc_tree(TREE)
-    found = []
-    for shard_size, batch in ((1000, 64), (3, 64), (1000, 2)):
-        monkeypatch.setattr(encode_shard_module, "_BATCH_PICTURES", batch)
-        folder = tmp_path / f"{shard_size}-{batch}"
-        encoded(root, folder, shard_size=shard_size)
-        paths = sorted(folder.glob("ssd300-train_copy2.*"))
-        found.append({parse_record(one).picture_id: one for path in paths for one in serialized(path)})
-    assert len(found[0]) == len(TREE)
-    assert found[0] == found[1] == found[2]
-
-
-def test_more_copies_leave_the_first_ones_and_the_records_as_they_are(voc_tree, tmp_path):
-    root = voc_tree(TREE)
-    contents = []
-    for copies in (0, 1, 3):
-        encoded(root, tmp_path / str(copies), copies=copies)
-        contents.append({path.name: path.read_bytes() for path in (tmp_path / str(copies)).glob("*.tfrecord-*")})
-    assert [len(one) for one in contents] == [1, 2, 4]
-    assert contents[0].items() < contents[1].items() < contents[2].items()
-
-
-def test_rejected_pictures_have_no_copies(voc_tree, tmp_path):
-    files = {"JPEGImages/000002.jpg": b"broken", "Annotations/000005.xml": None}
-    (shard,), (report,) = encoded(voc_tree(TREE, files=files), tmp_path / "out")
-    assert (report.written, len(report.rejects)) == (5, 2)
-    for number in (1, 2):
-        names = ids(tmp_path / "out" / shard.copy_name(number))
-        assert sorted(names) == [f"VOC2007/{name}" for name in TREE if name not in ("000002", "000005")]
-
-
-def test_a_shard_without_a_good_picture_has_empty_files(voc_tree, tmp_path):
-    (shard,), (report,) = encoded(voc_tree({"a": []}, files={"JPEGImages/a.jpg": b"broken"}), tmp_path / "out")
-    assert (report.copy_bytes, report.copy_objects, report.copy_matches) == ([0, 0], 0, 0)
-    assert [(tmp_path / "out" / shard.copy_name(n)).read_bytes() for n in (1, 2)] == [b"", b""]
-
-
-def test_a_worker_that_dies_while_it_copies_leaves_neither_files_nor_report(voc_tree, tmp_path, monkeypatch):
-    def die(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(encode_shard_module, "augmented_copies", die)
-    with pytest.raises(KeyboardInterrupt):
-        encoded(voc_tree(TREE), tmp_path / "out")
-    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file() and ".tmp-" not in path.name] == []
-
-
-def test_without_an_output_no_copy_is_made(voc_tree, tmp_path):
-    source = FolderSource("train", str(voc_tree(TREE)), "train")
-    settings = PreprocessSettings((source,), CLASSES, copies=2)
-    (shard,) = make_plan(settings).shards
-    report = encode_shard(shard, ShardWork(settings, None, str(tmp_path)))
-    assert (report.written, report.copy_bytes, report.copy_objects) == (7, [], 0)
-    assert list(tmp_path.glob("*.tfrecord*")) == []
-
-
-def test_a_picture_that_is_broken_behind_its_header_does_not_stop_the_shard(voc_tree, tmp_path, jpeg):
-    """Copies have all pictures decoded, whatever the settings say."""
-    files = {"JPEGImages/000002.jpg": jpeg()[:-3000]}
-    (shard,), (report,) = encoded(voc_tree(TREE, files=files), tmp_path / "out", verify="header")
-    assert (report.read, [reject.fault for reject in report.rejects]) == (7, ["undecodable_picture"])
-    for number in (1, 2):
-        assert ids(tmp_path / "out" / shard.copy_name(number)) == ids(tmp_path / "out" / shard.name)

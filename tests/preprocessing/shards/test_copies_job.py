@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from helpers import content, write_voc_tree
 
 from ssd300.datasets.classes import ClassList
-from ssd300.datasets.encoded_dataset import (
-    EncodedDataset,
-)
+from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.datasets.record import parse_record
 from ssd300.datasets.sources.folder import FolderSource
 from ssd300.preprocessing import job
@@ -25,19 +24,13 @@ from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION
 from ssd300.preprocessing.job import check, preprocess
 from ssd300.preprocessing.plan import make_plan
 from ssd300.preprocessing.report.summary import summary
-from ssd300.preprocessing.runners import beam_pipeline
 from ssd300.preprocessing.runners.execution import Execution
-from ssd300.preprocessing.runners.shard_list import places_in, read_shard
 from ssd300.preprocessing.settings import PreprocessSettings
 from ssd300.preprocessing.shards.identity import identity_of
 
 TRAIN = [f"{number:06d}" for number in range(12)]
 TEST = [f"{number:06d}" for number in range(12, 15)]
 OBJECTS = [("ant", 30, 20, 150, 100), ("bee", 100, 50, 280, 190)]
-
-
-def content(folder) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
 
 
 def records(folder, split: str) -> list:
@@ -47,21 +40,16 @@ def records(folder, split: str) -> list:
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory, jpeg, voc_xml) -> Path:
-    root = tmp_path_factory.mktemp("copies") / "VOC2007"
-    for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
-        (root / folder).mkdir(parents=True)
-    for number, name in enumerate(TRAIN + TEST):
-        (root / f"JPEGImages/{name}.jpg").write_bytes(jpeg(300, 200, seed=number))
-        (root / f"Annotations/{name}.xml").write_bytes(voc_xml(OBJECTS[: number % 3]))
-    for name, lines in (("train", TRAIN), ("test", TEST)):
-        (root / f"ImageSets/Main/{name}.txt").write_text("".join(f"{line}\n" for line in lines))
-    return root
+def tree(tmp_path_factory) -> Path:
+    pictures = {name: OBJECTS[: number % 3] for number, name in enumerate(TRAIN + TEST)}
+    return write_voc_tree(
+        tmp_path_factory.mktemp("copies") / "VOC2007", pictures, image_sets={"train": TRAIN, "test": TEST}
+    )
 
 
 @pytest.fixture(scope="module")
 def settings(tree) -> PreprocessSettings:
-    """Two copies of `train`, in six shards of two pictures; none of `test`, in two."""
+    """Two copies of `train`, in six shards of two images; none of `test`, in two."""
     sources = tuple(FolderSource(split, str(tree), split) for split in ("train", "test"))
     return PreprocessSettings(sources, ClassList(("ant", "bee")), shard_size=2, copies=2)
 
@@ -90,20 +78,6 @@ def unfinished(tree, settings) -> Path:
         patch.setattr(job, "_finish", lambda *_, **__: None)
         preprocess(settings, str(output), Execution(workers=1))
     return output
-
-
-@pytest.fixture
-def encoded(monkeypatch) -> list[str]:
-    """Keys of the shards that were given to Beam."""
-    keys: list[str] = []
-    run = beam_pipeline.run_pipeline
-
-    def spy(shards, *args, **kwargs):
-        keys.extend(read_shard(place).key for place in places_in(shards))
-        run(shards, *args, **kwargs)
-
-    monkeypatch.setattr(beam_pipeline, "run_pipeline", spy)
-    return keys
 
 
 def test_tfds_reads_every_split_and_the_copies_in_the_order_of_their_pictures(dataset):

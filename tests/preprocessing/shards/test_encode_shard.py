@@ -1,4 +1,4 @@
-"""Encoding a shard: records and report of good, mended and rejected pictures, deterministic and whole or absent."""
+"""Encoding a shard: records and report of good, mended and rejected images, deterministic and whole or absent."""
 
 import dataclasses
 import io
@@ -30,7 +30,7 @@ GOOD = {
 
 @pytest.fixture
 def encode(tmp_path):
-    """Encodes all pictures of a tree as one shard: ``(report, records by id without the tree's name)``."""
+    """Encodes all images of a tree as one shard: ``(report, records by id without the tree's name)``."""
 
     def run(root, *, output="out", progress=None, **options):
         settings = PreprocessSettings(
@@ -89,10 +89,10 @@ def test_the_report_accounts_for_everything(voc_tree, encode):
 
 
 def test_matches_are_counted_at_the_right_feature_map(voc_tree, encode):
-    """A box of 30/300 at a cell's centre belongs to the finest map, the whole picture to the coarsest."""
+    """A box of 30/300 at a cell's center belongs to the finest map, the whole image to the coarsest."""
     report, _ = encode(voc_tree({"small": [("ant", 137, 91, 167, 111)]}))
     assert set(report.matches) == {"conv4_3"}
-    # The first default box of the coarsest map, number 8728, is the middle 264/300 of the picture.
+    # The first default box of the coarsest map, number 8728, is the middle 264/300 of the image.
     report, records = encode(voc_tree({"large": [("ant", 18, 12, 282, 188)]}), output="other")
     indices = records["large"]["targets"][0].numpy()
     assert 8728 in indices
@@ -134,7 +134,7 @@ def test_rejected_pictures_are_listed_with_path_fault_and_message_and_the_rest_g
     assert rejects["gone_xml"].path.endswith("VOC2007/Annotations/gone_xml.xml")
     assert rejects["empty_jpg"].path.endswith("VOC2007/JPEGImages/empty_jpg.jpg")
     assert all(reject.message for reject in rejects.values())
-    assert sum(report.objects.values()) == 3  # a rejected picture's objects are not counted
+    assert sum(report.objects.values()) == 3  # a rejected image's objects are not counted
 
 
 def test_pictures_are_found_under_other_endings(voc_tree, encode):
@@ -161,7 +161,7 @@ def test_boxes_of_a_turned_picture_are_fractions_of_the_upright_one(voc_tree, en
     root = voc_tree({"a": [("ant", 30, 20, 150, 100)]}, files={"JPEGImages/a.jpg": buffer.getvalue()})
     report, records = encode(root)
     np.testing.assert_allclose(records["a"]["boxes"], [[0.1, 0.1, 0.5, 0.5]], rtol=1e-6)
-    # The annotation says 300 x 200, which is one of the two sizes that a turned picture has.
+    # The annotation says 300 x 200, which is one of the two sizes that a turned image has.
     assert report.findings == {"exif_rotated": 1}
 
 

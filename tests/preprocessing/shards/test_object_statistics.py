@@ -125,7 +125,7 @@ def test_which_objects_are_unreached_is_exact_in_crowds_too(spec):
 
 
 @SPECS
-def test_the_best_overlap_of_an_object_does_not_depend_on_its_neighbour(spec):
+def test_the_best_overlap_of_an_object_does_not_depend_on_its_neighbor(spec):
     boxes = np.array([[0.3, 0.3, 0.6, 0.7], [0.3, 0.3, 0.6, 0.71]], np.float32)
     np.testing.assert_array_equal(best_of(boxes, [2], spec), best_of(boxes, [1, 1], spec))
 

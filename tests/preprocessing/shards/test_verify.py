@@ -61,7 +61,7 @@ def test_garbage_behind_good_records_is_an_error(tmp_path):
 
 @pytest.fixture
 def job(tmp_path):
-    """Two shards, three pictures each, the second with one reject; both stand."""
+    """Two shards, three images each, the second with one reject; both stand."""
     settings = PreprocessSettings(sources=(FolderSource("train", "VOC2007", "train"),), classes=ClassList(("ant",)))
     shards = tuple(Shard("train", i, 2, tuple((0, f"{i}{j}") for j in range(3))) for i in range(2))
     plan = Plan(settings, shards)

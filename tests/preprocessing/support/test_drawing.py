@@ -30,7 +30,7 @@ def test_no_boxes_and_one_pixel():
     draw_boxes(Image.new("RGB", (1, 1)), np.array([[0, 0, 1, 1]]), captions=["x"], colors=[(1, 2, 3)])
 
 
-def test_classes_have_colours_of_their_own_that_are_not_ground_truth_s_green():
+def test_classes_have_colors_of_their_own_that_are_not_ground_truth_s_green():
     colors = [class_color(label) for label in range(1, 21)]
     assert len(set(colors)) == 20
     assert not any(green > 1.5 * max(red, blue) for red, green, blue in colors)
@@ -47,5 +47,5 @@ def test_contact_sheet_keeps_proportions_and_order():
 
 
 def test_an_empty_contact_sheet_is_refused():
-    with pytest.raises(ValueError, match="at least one picture"):
+    with pytest.raises(ValueError, match="at least one image"):
         contact_sheet([])

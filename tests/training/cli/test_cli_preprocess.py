@@ -137,7 +137,7 @@ def test_input_that_cannot_be_used_ends_with_2_and_one_clear_message(tree, outpu
 def test_an_empty_image_set_ends_with_2(voc_tree, output, capsys):
     root = voc_tree(PICTURES, image_sets={"trainval": []})
     assert preprocess(root, output) == 2
-    assert "ImageSets/Main/trainval.txt names no picture" in capsys.readouterr().err
+    assert "ImageSets/Main/trainval.txt lists no images" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("unread")

@@ -79,7 +79,7 @@ def test_predict_draws_and_writes_coco_results(run, tmp_path, capsys):
     pictures = tmp_path / "in"
     pictures.mkdir()
     Image.fromarray(np.full((200, 300, 3), 120, np.uint8)).save(pictures / "wide.jpg")
-    Image.fromarray(np.full((90, 40), 60, np.uint8)).save(pictures / "grey.png")
+    Image.fromarray(np.full((90, 40), 60, np.uint8)).save(pictures / "gray.png")
     (pictures / "broken.jpg").write_bytes(b"no picture")
     (pictures / "notes.txt").write_text("not looked at")
     # At threshold 0 an untrained network detects anything.
@@ -88,10 +88,10 @@ def test_predict_draws_and_writes_coco_results(run, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "broken.jpg" in printed
     assert "on 2 images" in printed
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["detections.json", "grey.jpg", "wide.jpg"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["detections.json", "gray.jpg", "wide.jpg"]
     detections = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert detections
-    sizes = {"wide.jpg": (300, 200), "grey.png": (40, 90)}
+    sizes = {"wide.jpg": (300, 200), "gray.png": (40, 90)}
     for detection in detections:
         assert set(detection) == {"image_id", "file_name", "category_id", "category_name", "bbox", "score"}
         assert detection["category_name"] == ["disc", "star", "triangle"][detection["category_id"] - 1]

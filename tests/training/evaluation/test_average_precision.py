@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ssd300.training.evaluation.average_precision import DetectionEvaluator, average_precision, mean_average_precision
 

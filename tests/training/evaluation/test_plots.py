@@ -15,7 +15,7 @@ def test_precision_recall_of_classes_with_and_without_objects(tmp_path):
     plot_precision_recall(curves, {"voc2007": 0.7, "voc2010": 0.8}, tmp_path / "p.png")
     with Image.open(tmp_path / "p.png") as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
-    assert np.ptp(pixels, axis=-1).max() > 60  # a coloured curve is there
+    assert np.ptp(pixels, axis=-1).max() > 60  # a colored curve is there
 
 
 def test_history_with_validation_rows(tmp_path):

@@ -9,21 +9,21 @@ from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.preprocessing.augmentation.settings import LIGHT_AUGMENTATION, NO_AUGMENTATION
 from ssd300.training.cli.main import main
 from ssd300.training.inspection.contact_sheet import write_inspection_sheet
-from ssd300.training.inspection.stage_rates import StageRate, rates_table
+from ssd300.training.inspection.stage_rates import rates_table
 from ssd300.training.settings import InspectSettings
 
 STAGES = (
     "records, in their order",
-    "objects and targets alone",
-    "pictures alone, decoded and resized",
-    "pictures alone, with colours and mirroring",
-    "all, as training reads it",
+    "objects and targets only",
+    "images only, decoded and resized",
+    "images only, with colors and mirroring",
+    "everything, as in training",
 )
 
 
 @pytest.fixture(scope="module")
 def copied(encode_shapes):
-    """An encoded dataset of 7 pictures with two copies each, in files of three."""
+    """An encoded dataset of 7 images with two copies each, in files of three."""
     return EncodedDataset.open(encode_shapes({"train": 7}, seed=3, shard_size=3, copies=2))
 
 
@@ -49,7 +49,7 @@ def test_inspect_draws_a_sheet_and_prints_the_rate_of_every_stage(shapes_dataset
     printed = capsys.readouterr().out
     assert f"wrote {sheet}" in printed
     lines = printed[printed.index("stage") :].splitlines()
-    assert lines[0].split() == ["stage", "pictures/s", "ms", "a", "picture"]
+    assert lines[0].split() == ["stage", "images/s", "ms", "per", "image"]
     assert [line[:44].strip() for line in lines[1:]] == list(STAGES)
     for line in lines[1:]:
         rate, milliseconds = (float(number.replace(",", "")) for number in line[44:].split())
@@ -62,7 +62,7 @@ def test_no_seconds_no_rates(copied, tmp_path, capsys):
     arguments = ["inspect", copied.folder, "--output", str(sheet), "--images", "1", "--augmentation", "light"]
     assert main([*arguments, "--seconds", "0"]) == 0
     printed = capsys.readouterr().out
-    assert "pictures/s" not in printed
+    assert "images/s" not in printed
     assert printed.count("\n") == 1
     with Image.open(sheet) as image:
         assert (image.format, image.size) == ("PNG", sheet_size(1))
@@ -167,5 +167,5 @@ def test_inspect_without_a_dataset(capsys):
 
 
 def test_the_table_says_how_long_a_picture_takes():
-    lines = rates_table([StageRate("slow", 4.0), StageRate("fast", 20_000.0)]).splitlines()
+    lines = rates_table({"slow": 4.0, "fast": 20_000.0}).splitlines()
     assert [line.split() for line in lines[1:]] == [["slow", "4", "250.000"], ["fast", "20,000", "0.050"]]

@@ -10,18 +10,17 @@ from helpers import changed
 
 from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.model.spec import PAPER
-from ssd300.preprocessing.augmentation.settings import LIGHT_AUGMENTATION
-from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION as CHAIN
+from ssd300.preprocessing.augmentation.settings import LIGHT_AUGMENTATION, PAPER_AUGMENTATION as CHAIN
 from ssd300.training.reading.data_service import read_through
 from ssd300.training.reading.reader import training_batches
 
-# Every picture of an epoch is another: none is left without a distortion.
+# Every image of an epoch is another: none is left without a distortion.
 ALWAYS = changed(LIGHT_AUGMENTATION, ["photometric_probability=1"])
 
 
 @pytest.fixture(scope="module")
 def dataset(encode_shapes):
-    """An encoded dataset of 12 pictures in 12 files: an epoch of two blocks of two batches."""
+    """An encoded dataset of 12 images in 12 files: an epoch of two blocks of two batches."""
     return EncodedDataset.open(encode_shapes({"train": 12}, seed=4, shard_size=1))
 
 

@@ -14,9 +14,11 @@ from ssd300.datasets.record import parse
 from ssd300.model import boxes as box_ops
 from ssd300.model.spec import PAPER
 from ssd300.preprocessing.augmentation.render import MEAN_COLOR, decode_resized
-from ssd300.preprocessing.augmentation.settings import LIGHT_AUGMENTATION as LIGHT
-from ssd300.preprocessing.augmentation.settings import NO_AUGMENTATION as NONE
-from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION as CHAIN
+from ssd300.preprocessing.augmentation.settings import (
+    LIGHT_AUGMENTATION as LIGHT,
+    NO_AUGMENTATION as NONE,
+    PAPER_AUGMENTATION as CHAIN,
+)
 from ssd300.preprocessing.encoding.targets import SparseTargets, encode_ground_truth, to_dense
 from ssd300.training.reading import reader
 
@@ -29,7 +31,7 @@ def shapes(shapes_dataset):
 
 @pytest.fixture(scope="module")
 def copied(encode_shapes):
-    """An encoded dataset of 24 pictures with two copies each, in files of five."""
+    """An encoded dataset of 24 images with two copies each, in files of five."""
     return EncodedDataset.open(encode_shapes({"train": 24}, seed=1, shard_size=5, copies=2))
 
 
@@ -42,7 +44,7 @@ def assert_equal(batches, others):
 
 
 def shown(batches):
-    """The pictures of batches, as bytes."""
+    """The images of batches, as bytes."""
     return [picture.tobytes() for pixels, _ in batches for picture in pixels]
 
 
@@ -115,7 +117,7 @@ def test_mirrored_pixels_come_with_the_targets_stored_for_them(shapes):
     assert 0.2 < np.mean(ways) < 0.8
 
 
-@pytest.mark.parametrize("step", [13])  # 24 pictures are six batches
+@pytest.mark.parametrize("step", [13])  # 24 images are six batches
 def test_entering_at_a_step_gives_what_an_uninterrupted_reader_gives_from_there(shapes, step):
     whole = take(shapes, step + 2, augmentation=CHAIN, seed=3)[step:]
     entered = take(shapes, 2, augmentation=CHAIN, seed=3, first_step=step)
@@ -163,7 +165,7 @@ def test_all_ways_of_augmenting_give_the_same_shapes(copied, augmentation, copie
         "labels": ((8732,), tf.int32),
         "offsets": ((8732, 4), tf.float32),
     }
-    for pixels, targets in batches.take(6):  # beyond an epoch of 24 pictures: batches are always full
+    for pixels, targets in batches.take(6):  # beyond an epoch of 24 images: batches are always full
         assert pixels.shape[0] == targets["labels"].shape[0] == targets["offsets"].shape[0] == 5
         assert np.isfinite(targets["offsets"].numpy()).all()
 
@@ -174,7 +176,7 @@ def test_three_epochs_of_copies_show_all_variants_with_their_stored_targets(copi
         for serialized in tf.data.TFRecordDataset(list(paths)):
             record = parse(serialized)
             picture = decode_resized(record["image"]).numpy()
-            if "train_copy" in paths[0]:  # its mean colour went through JPEG; the reader paints it anew
+            if "train_copy" in paths[0]:  # its mean color went through JPEG; the reader paints it anew
                 top, left, height, width = record["shown"].numpy()
                 part = np.s_[top : top + height, left : left + width]
                 painted = np.full_like(picture, MEAN_COLOR)
@@ -193,7 +195,7 @@ def test_three_epochs_of_copies_show_all_variants_with_their_stored_targets(copi
 @pytest.mark.parametrize("copies", [False, True])
 def test_two_readers_share_the_records_of_each_epoch(copied, copies):
     options = {"augmentation": NONE, "copies": copies}
-    whole = shown(take(copied, 12, **options))  # two epochs, and a batch is 4 pictures
+    whole = shown(take(copied, 12, **options))  # two epochs, and a batch is 4 images
     shares = [take(copied, 12, **options, input_context=share(2, number)) for number in range(2)]
     assert all(pixels.shape[0] == 2 for batches in shares for pixels, _ in batches)
     first, second = (shown(batches) for batches in shares)

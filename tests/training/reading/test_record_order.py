@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from ssd300.datasets.encoded_dataset import SplitFiles
 from ssd300.training.reading.record_order import epoch_and_number, ordered_records
@@ -86,8 +85,8 @@ def test_the_seed_decides_the_order(files):
     assert read(files["many"], 100, seed=3) != read(files["many"], 100, seed=4)
 
 
-def test_neighbours_of_a_file_are_parted(files):
-    # Of 49 records in their own order all 48 neighbours would follow each other; by chance one does.
+def test_neighbors_of_a_file_are_parted(files):
+    # Of 49 records in their own order all 48 neighbors would follow each other; by chance one does.
     found = np.array(numbers(files["many"], 49))
     assert (np.diff(found) == 1).sum() < 12
 

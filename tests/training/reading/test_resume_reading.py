@@ -14,7 +14,7 @@ from ssd300.training.trainable import TrainableSSD300
 
 @pytest.fixture(scope="module")
 def dataset(encode_shapes):
-    """Folder of an encoded dataset of 6 pictures, an epoch of three steps, with a copy each, in files of two."""
+    """Folder of an encoded dataset of 6 images, an epoch of three steps, with a copy each, in files of two."""
     return encode_shapes({"train": 6}, seed=2, shard_size=2, copies=1)
 
 

@@ -1,4 +1,4 @@
-"""The files of splits: of a dataset with two augmented copies of `train`, in files of five records."""
+"""`EncodedDataset.files`, of a dataset with two augmented copies of `train`, in files of five records."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from ssd300.preprocessing.settings import PreprocessSettings
 
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory):
-    """An encoded dataset: 24 pictures in `train`, each with two copies, and 4 in `test`."""
+    """An encoded dataset: 24 images in `train`, each with two copies, and 4 in `test`."""
     folder = tmp_path_factory.mktemp("copied")
     write_shapes_tree(folder / "tree", {"train": 24, "test": 4}, seed=0)
     sources = tuple(FolderSource(split, str(folder / "tree"), split) for split in ("train", "test"))

@@ -1,0 +1,11 @@
+from .evaluation.average_precision import DetectionEvaluator as DetectionEvaluator
+from .evaluation.evaluate import evaluate as evaluate
+from .fit import resume as resume, train as train
+from .prediction.predict import predict as predict
+from .reading.reader import training_batches as training_batches
+from .run_directory import RunDirectory as RunDirectory
+from .settings import (
+    EvaluateSettings as EvaluateSettings,
+    PredictSettings as PredictSettings,
+    TrainSettings as TrainSettings,
+)
