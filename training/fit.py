@@ -78,7 +78,6 @@ def resume(output: str | Path, **changes: Any) -> RunDirectory:
     first_step = 0
     if run.checkpoints():
         first_step, path = run.newest_checkpoint()
-        model.optimizer.build(model.trainable_variables)
         model.load_weights(path)
     else:
         _load_vgg16(model, config.settings)
@@ -93,6 +92,7 @@ def _make_model(config: RunConfig, dataset: EncodedDataset) -> TrainableSSD300:
     model = TrainableSSD300(**config.model_arguments())
     dataset.identity.check(encoding_fields(model.spec), num_classes=model.num_classes)
     model.compile(make_optimizer(settings), weight_decay=settings.weight_decay, jit_compile=settings.jit_compile)
+    model.optimizer.build(model.trainable_variables)  # now, or the step would be traced twice
     return model
 
 

@@ -180,11 +180,9 @@ KILLS = [
     (after_shards(1, temporary=True), 1, True),
     (after_shards(RANDOM.randint(1, 4), temporary=False), 2, True),
     (after_shards(RANDOM.randint(1, 4), temporary=True), 1, True),
-    (after_shards(RANDOM.randint(1, 4), temporary=False), 1, False),
     # Workers end within a second of their launcher; until then they go on.
     (after_shards(RANDOM.randint(1, 4), temporary=False), 2, False),
     (after_file("report.json"), 2, False),
-    (after_file("identity.json"), 1, True),
     (after_file("dataset_info.json"), 1, True),
     (after_file("COMPLETED"), 1, False),
 ]

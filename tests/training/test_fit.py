@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from ssd300.datasets.encoded_dataset import IdentityMismatchError
 from ssd300.datasets.errors import TrainingError
+from ssd300.preprocessing.augmentation.settings import NO_AUGMENTATION
 from ssd300.training import fit as train_module
 from ssd300.training.fit import resume, train
 from ssd300.training.optimizer import make_optimizer
@@ -16,7 +17,7 @@ from ssd300.training.settings import TrainSettings
 
 
 def settings_for(dataset, **changes):
-    small = {"width": 0.02, "norm": "batch", "weights": "none", "steps": 4, "batch_size": 4, "optimizer": "adam"}
+    small = {"width": 0.02, "weights": "none", "steps": 4, "batch_size": 4, "augmentation": NO_AUGMENTATION}
     return TrainSettings(dataset, **{**small, **changes})
 
 

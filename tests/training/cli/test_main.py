@@ -13,7 +13,7 @@ from ssd300.training.cli.commands import COMMANDS
 from ssd300.training.cli.main import main
 from ssd300.training.run_directory import RunDirectory
 
-SMALL = ["--width", "0.02", "--norm", "batch", "--weights", "none", "--optimizer", "adam", "--batch-size", "4"]
+SMALL = ["--width=0.02", "--weights=none", "--batch-size=4", "--augmentation=none"]
 
 
 @pytest.fixture(scope="module")

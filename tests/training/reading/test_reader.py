@@ -125,7 +125,7 @@ def test_entering_at_a_step_gives_what_an_uninterrupted_reader_gives_from_there(
 
 
 def test_copies_are_not_expanded_or_cropped_again(shapes):
-    with pytest.raises(ValueError, match="leave expand and crop out"):
+    with pytest.raises(ValueError, match="expanded and cropped already"):
         take(shapes, 1, augmentation=CHAIN, copies=True)
 
 
