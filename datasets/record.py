@@ -15,17 +15,11 @@ VERSION = "1.1.0"
 
 @dataclass(frozen=True)
 class _Column:
-    """A value of the schema.
+    """A value of the schema."""
 
-    Attributes:
-        dtype: once parsed; integers and flags are stored as int64.
-        shape: of one value.
-        feature: name of its feature in ``tfds.features``, if a dtype and a shape do not say all.
-    """
-
-    dtype: tf.DType
-    shape: tuple[int, ...] = ()
-    feature: str | None = None
+    dtype: tf.DType  # once parsed; integers and flags are stored as int64
+    shape: tuple[int, ...] = ()  # of one value
+    feature: str | None = None  # name of its feature in ``tfds.features``, if a dtype and a shape do not say all
 
     @property
     def stored(self) -> tf.DType:
@@ -166,19 +160,12 @@ def _fixed(column: _Column, *, several: bool = False) -> Any:
 
 
 class Rows(NamedTuple):
-    """Rows of several records, one record's after the other's.
+    """Rows of several records, one record's after the other's."""
 
-    Attributes:
-        owners: the record of each, rising, int32 ``[N]``.
-        labels: int32 ``[N]``.
-        values: what the rows hold: corner boxes, or offsets; float32 ``[N, 4]``.
-        indices: of default boxes, int32 ``[N]``; None for objects.
-    """
-
-    owners: tf.Tensor
-    labels: tf.Tensor
-    values: tf.Tensor
-    indices: tf.Tensor | None = None
+    owners: tf.Tensor  # the record of each, rising, int32 ``[N]``
+    labels: tf.Tensor  # int32 ``[N]``
+    values: tf.Tensor  # what the rows hold: corner boxes, or offsets; float32 ``[N, 4]``
+    indices: tf.Tensor | None = None  # of default boxes, int32 ``[N]``; None for objects
 
 
 def parse_batch(serialized: tf.Tensor, *parts: str) -> dict[str, Any]:

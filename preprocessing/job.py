@@ -32,7 +32,6 @@ from ssd300.preprocessing.shards.identity import identity_of
 from ssd300.preprocessing.shards.shard_report import Reject, ShardReport
 
 _LOG = logging.getLogger(__name__)
-_DEFAULT_EXECUTION = Execution()
 
 
 class TooManyRejectsError(JobError):
@@ -47,7 +46,7 @@ class TooManyRejectsError(JobError):
         self.report = report
 
 
-def preprocess(settings: PreprocessSettings, output: str, execution: Execution = _DEFAULT_EXECUTION) -> dict[str, Any]:
+def preprocess(settings: PreprocessSettings, output: str, execution: Execution = Execution()) -> dict[str, Any]:
     """Encodes the sources into a TFDS dataset in the folder `output` and returns its report.
 
     A job that was killed resumes from its finished shards when it is run again. Until the end the folder holds no file
@@ -77,7 +76,7 @@ def preprocess(settings: PreprocessSettings, output: str, execution: Execution =
 
 
 def check(
-    settings: PreprocessSettings, output: str | None = None, execution: Execution = _DEFAULT_EXECUTION
+    settings: PreprocessSettings, output: str | None = None, execution: Execution = Execution()
 ) -> dict[str, Any]:
     """Reads, checks and encodes all images as `preprocess` does, writes no record, and returns the report.
 

@@ -25,19 +25,12 @@ PlannedPicture = tuple[int, str]  # index of its source in the settings, id
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of records to be: the unit of work, of retry and of resume.
+    """One file of records to be: the unit of work, of retry and of resume."""
 
-    Attributes:
-        split: its split.
-        index: its number in the split, from 0.
-        count: number of shards of the split.
-        pictures: its images in the order of the records.
-    """
-
-    split: str
-    index: int
-    count: int
-    pictures: tuple[PlannedPicture, ...]
+    split: str  # its split
+    index: int  # its number in the split, from 0
+    count: int  # number of shards of the split
+    pictures: tuple[PlannedPicture, ...]  # its images in the order of the records
 
     @property
     def name(self) -> str:
@@ -66,17 +59,11 @@ class Shard:
 
 @dataclass(frozen=True)
 class Plan:
-    """All shards of a job and the settings that they are made with.
+    """All shards of a job and the settings that they are made with."""
 
-    Attributes:
-        settings: the job's.
-        shards: by split, then index.
-        findings: by split, how often the lists of images had which fault.
-    """
-
-    settings: PreprocessSettings
-    shards: tuple[Shard, ...]
-    findings: Mapping[str, Counter[str]] = field(default_factory=dict)
+    settings: PreprocessSettings  # the job's
+    shards: tuple[Shard, ...]  # by split, then index
+    findings: Mapping[str, Counter[str]] = field(default_factory=dict)  # faults of the lists by split
 
     @property
     def splits(self) -> tuple[str, ...]:

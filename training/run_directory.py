@@ -18,19 +18,12 @@ _CHECKPOINT = re.compile(r"step-(\d+)\.weights\.h5")
 
 @dataclass(frozen=True)
 class RunConfig:
-    """The whole configuration of a run.
+    """The whole configuration of a run."""
 
-    Attributes:
-        settings: as given, with the preset filled in.
-        classes: of the dataset.
-        fingerprint: of the dataset.
-        versions: of the packages that count.
-    """
-
-    settings: TrainSettings
-    classes: ClassList
-    fingerprint: str
-    versions: dict[str, str]
+    settings: TrainSettings  # as given, with the preset filled in
+    classes: ClassList  # of the dataset
+    fingerprint: str  # of the dataset
+    versions: dict[str, str]  # of the packages that count
 
     def model_arguments(self) -> dict[str, Any]:
         """Arguments of `SSD300`."""

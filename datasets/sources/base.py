@@ -11,19 +11,12 @@ from ssd300.datasets.faults import RejectedError
 
 @dataclass(frozen=True)
 class RawPicture:
-    """An image's bytes and its parsed annotation.
+    """An image's bytes and its parsed annotation."""
 
-    Attributes:
-        annotation: its objects.
-        data: the file's content, not yet looked at.
-        path: of the image, for messages and the record's file name.
-        annotation_path: of the annotation, for messages.
-    """
-
-    annotation: Annotation
-    data: bytes
-    path: str
-    annotation_path: str
+    annotation: Annotation  # its objects
+    data: bytes  # the file's content, not yet looked at
+    path: str  # of the image, for messages and the record's file name
+    annotation_path: str  # of the annotation, for messages
 
 
 class Source(Protocol):

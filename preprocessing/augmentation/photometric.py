@@ -15,21 +15,13 @@ _SMALLEST = 1e-9  # keeps the division of a gray pixel's 0 by its chroma of 0 fi
 
 
 class Distortion(NamedTuple):
-    """What happens to the colors of images; each float32 ``[B]``, or ``[]`` of a single one.
+    """What happens to the colors of images; each float32 ``[B]``, or ``[]`` of a single one."""
 
-    Attributes:
-        brightness: what is added, in levels of 255.
-        contrast_first: factor before saturation and hue.
-        saturation: factor.
-        hue: turn, as a fraction of the circle.
-        contrast_last: factor after saturation and hue.
-    """
-
-    brightness: tf.Tensor
-    contrast_first: tf.Tensor
-    saturation: tf.Tensor
-    hue: tf.Tensor
-    contrast_last: tf.Tensor
+    brightness: tf.Tensor  # what is added, in levels of 255
+    contrast_first: tf.Tensor  # factor before saturation and hue
+    saturation: tf.Tensor  # factor
+    hue: tf.Tensor  # turn, as a fraction of the circle
+    contrast_last: tf.Tensor  # factor after saturation and hue
 
 
 def draw_distortions(draws: tf.Tensor, augmentation: Augmentation) -> Distortion:

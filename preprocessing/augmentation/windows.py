@@ -32,15 +32,10 @@ class Placement(NamedTuple):
 
 
 class VisibleObjects(NamedTuple):
-    """Objects as they appear in windows.
+    """Objects as they appear in windows."""
 
-    Attributes:
-        indices: which of the objects, rising, int32 ``[K]``.
-        boxes: corner boxes in fractions of the window, inside it, of positive area, float32 ``[K, 4]``.
-    """
-
-    indices: tf.Tensor
-    boxes: tf.Tensor
+    indices: tf.Tensor  # which of the objects, rising, int32 ``[K]``
+    boxes: tf.Tensor  # corner boxes in fractions of the window, inside it, of positive area, float32 ``[K, 4]``
 
 
 def number_of_draws(augmentation: Augmentation) -> int:

@@ -17,21 +17,13 @@ _PIXEL_ERROR = 0.01
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """The objects of one image.
+    """The objects of one image."""
 
-    Attributes:
-        boxes: corner boxes, float32 ``[G, 4]`` in [0, 1], of positive area.
-        labels: classes from 1, int32 ``[G]``.
-        difficult: bool ``[G]``.
-        truncated: bool ``[G]``.
-        repairs: names of the faults repaired, one entry per repair.
-    """
-
-    boxes: np.ndarray
-    labels: np.ndarray
-    difficult: np.ndarray
-    truncated: np.ndarray
-    repairs: tuple[str, ...]
+    boxes: np.ndarray  # corner boxes, float32 ``[G, 4]`` in [0, 1], of positive area
+    labels: np.ndarray  # classes from 1, int32 ``[G]``
+    difficult: np.ndarray  # bool ``[G]``
+    truncated: np.ndarray  # bool ``[G]``
+    repairs: tuple[str, ...]  # names of the faults repaired, one entry per repair
 
 
 def ground_truth(

@@ -22,23 +22,14 @@ MAX_PIXELS = 89_000_000
 
 @dataclass(frozen=True)
 class Picture:
-    """A usable image.
+    """A usable image."""
 
-    Attributes:
-        jpeg: an upright gray or RGB JPEG: the file's own bytes wherever they are one.
-        width: in pixels.
-        height: in pixels.
-        stored_size: ``(width, height)`` in the file, before it was turned upright.
-        orientation: EXIF's, 1 where there is none.
-        repairs: names of the faults that were repaired.
-    """
-
-    jpeg: bytes
-    width: int
-    height: int
-    stored_size: tuple[int, int]
-    repairs: tuple[str, ...]
-    orientation: int = 1
+    jpeg: bytes  # an upright gray or RGB JPEG: the file's own bytes wherever they are one
+    width: int  # in pixels
+    height: int  # in pixels
+    stored_size: tuple[int, int]  # ``(width, height)`` in the file, before it was turned upright
+    repairs: tuple[str, ...]  # names of the faults that were repaired
+    orientation: int = 1  # EXIF's, 1 where there is none
 
 
 def check_picture(data: bytes, path: str, *, decode: bool = True, max_pixels: int = MAX_PIXELS) -> Picture:

@@ -18,29 +18,18 @@ _REGISTER = 16  # float32 numbers in the widest vector register
 
 
 class SparseTargets(NamedTuple):
-    """The matched default boxes only; all others are background.
+    """The matched default boxes only; all others are background."""
 
-    Attributes:
-        indices: the matched default boxes in rising order, int32 ``[M]``.
-        labels: their classes from 1, int32 ``[M]``.
-        offsets: the encoded ground truth boxes, float32 ``[M, 4]``.
-    """
-
-    indices: tf.Tensor
-    labels: tf.Tensor
-    offsets: tf.Tensor
+    indices: tf.Tensor  # the matched default boxes in rising order, int32 ``[M]``
+    labels: tf.Tensor  # their classes from 1, int32 ``[M]``
+    offsets: tf.Tensor  # the encoded ground truth boxes, float32 ``[M, 4]``
 
 
 class DenseTargets(NamedTuple):
-    """What the loss takes.
+    """What the loss takes."""
 
-    Attributes:
-        labels: class of every default box, int32 ``[8732]``, 0 for background.
-        offsets: encoded ground truth, float32 ``[8732, 4]``, 0 for background.
-    """
-
-    labels: tf.Tensor
-    offsets: tf.Tensor
+    labels: tf.Tensor  # class of every default box, int32 ``[8732]``, 0 for background
+    offsets: tf.Tensor  # encoded ground truth, float32 ``[8732, 4]``, 0 for background
 
 
 class BatchTargets(NamedTuple):
@@ -120,21 +109,13 @@ def _default_box_arrays(spec: Spec) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Targets:
-    """The matched default boxes of several images as arrays; the fields are those of `BatchTargets`.
+    """The matched default boxes of several images as arrays; the fields are those of `BatchTargets`."""
 
-    Attributes:
-        rows: the rows of each image.
-        objects: int32 ``[M]``.
-        indices: int32 ``[M]``.
-        offsets: float32 ``[M, 4]``.
-        highest: float32 ``[N]``.
-    """
-
-    rows: Sequence[slice]
-    objects: np.ndarray
-    indices: np.ndarray
-    offsets: np.ndarray
-    highest: np.ndarray
+    rows: Sequence[slice]  # the rows of each image
+    objects: np.ndarray  # int32 ``[M]``
+    indices: np.ndarray  # int32 ``[M]``
+    offsets: np.ndarray  # float32 ``[M, 4]``
+    highest: np.ndarray  # float32 ``[N]``
 
     def of(self, rows: slice, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Indices, labels and offsets of the image with these rows."""

@@ -29,17 +29,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """What one worker does: a Beam pipeline over one list of shards.
+    """What one worker does: a Beam pipeline over one list of shards."""
 
-    Attributes:
-        shards: path of its list of shards.
-        work: what is to be done with them.
-        beam_arguments: Beam's own options.
-    """
-
-    shards: str
-    work: "ShardWork"
-    beam_arguments: tuple[str, ...]
+    shards: str  # path of its list of shards
+    work: "ShardWork"  # what is to be done with them
+    beam_arguments: tuple[str, ...]  # Beam's own options
 
 
 class LocalWorkers:

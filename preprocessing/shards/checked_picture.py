@@ -17,19 +17,12 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]  # indices, labels and offset
 
 @dataclass(frozen=True)
 class CheckedPicture:
-    """An image that will be a record.
+    """An image that will be a record."""
 
-    Attributes:
-        name: its name in the dataset, such as ``VOC2007/000012``.
-        filename: of its file, without folders.
-        picture: its JPEG and size.
-        truth: its objects.
-    """
-
-    name: str
-    filename: str
-    picture: Picture
-    truth: GroundTruth
+    name: str  # its name in the dataset, such as ``VOC2007/000012``
+    filename: str  # of its file, without folders
+    picture: Picture  # its JPEG and size
+    truth: GroundTruth  # its objects
 
     def record(self, targets: Arrays, flipped_targets: Arrays, shown: Sequence[int] | None = None) -> Record:
         """The record of this image with these targets; `shown` as `Record` has it."""

@@ -31,19 +31,12 @@ _BATCH_PICTURES, _BATCH_BYTES = 64, 32_000_000
 
 @dataclass(frozen=True)
 class ShardWork:
-    """What is to be done with the shards of a job.
+    """What is to be done with the shards of a job."""
 
-    Attributes:
-        settings: the job's.
-        output: folder of the dataset; None to check the images and write no record.
-        reports: folder of the shards' reports.
-        progress: folder of the progress files, None on other machines than the launcher's.
-    """
-
-    settings: PreprocessSettings
-    output: str | None
-    reports: str
-    progress: str | None = None
+    settings: PreprocessSettings  # the job's
+    output: str | None  # folder of the dataset; None to check the images and write no record
+    reports: str  # folder of the shards' reports
+    progress: str | None = None  # folder of the progress files, None on other machines than the launcher's
 
     def paths(self, shard: Shard) -> list[str]:
         """Paths of the files of a shard: its records, then each augmented copy; none if nothing is written."""

@@ -33,43 +33,24 @@ class PoorlyReached:
 
 @dataclass
 class ShardReport:
-    """The totals of a shard; added up, of a split or a job.
+    """The totals of a shard; added up, of a split or a job."""
 
-    Attributes:
-        read: images that were looked at.
-        written: records in the file.
-        rejects: one for each image that is not; ``read == written + len(rejects)``.
-        findings: number of faults, repaired or kept, by name.
-        objects: number of objects by class name.
-        difficult: how many of the objects are marked difficult.
-        negatives: images without an object.
-        matches: matched default boxes by feature map.
-        unmatched: objects that no default box matches.
-        unreached: objects that no default box reaches at the threshold's IoU.
-        worst: the worst of them, the worst first.
-        histograms: counts by bin, as `ssd300.preprocessing.shards.object_statistics` has them.
-        bytes: size of the records.
-        copy_bytes: size of the records of each augmented copy; each has as many records as are `written`.
-        copy_objects: number of objects in all copies.
-        copy_matches: matched default boxes of all copies.
-    """
-
-    read: int = 0
-    written: int = 0
-    rejects: list[Reject] = field(default_factory=list)
-    findings: Counter[str] = field(default_factory=Counter)
-    objects: Counter[str] = field(default_factory=Counter)
-    difficult: int = 0
-    negatives: int = 0
-    matches: Counter[str] = field(default_factory=Counter)
-    unmatched: int = 0
-    unreached: int = 0
-    worst: list[PoorlyReached] = field(default_factory=list)
-    histograms: dict[str, Counter[str]] = field(default_factory=dict)
-    bytes: int = 0
-    copy_bytes: list[int] = field(default_factory=list)
-    copy_objects: int = 0
-    copy_matches: int = 0
+    read: int = 0  # images that were looked at
+    written: int = 0  # records in the file
+    rejects: list[Reject] = field(default_factory=list)  # one per image that is not; the rest of `read`
+    findings: Counter[str] = field(default_factory=Counter)  # number of faults, repaired or kept, by name
+    objects: Counter[str] = field(default_factory=Counter)  # number of objects by class name
+    difficult: int = 0  # how many of the objects are marked difficult
+    negatives: int = 0  # images without an object
+    matches: Counter[str] = field(default_factory=Counter)  # matched default boxes by feature map
+    unmatched: int = 0  # objects that no default box matches
+    unreached: int = 0  # objects that no default box reaches at the threshold's IoU
+    worst: list[PoorlyReached] = field(default_factory=list)  # the worst of them, the worst first
+    histograms: dict[str, Counter[str]] = field(default_factory=dict)  # of `object_statistics`, counts by bin
+    bytes: int = 0  # size of the records
+    copy_bytes: list[int] = field(default_factory=list)  # size of the records of each copy
+    copy_objects: int = 0  # number of objects in all copies
+    copy_matches: int = 0  # matched default boxes of all copies
 
     def add_worst(self, found: Iterable[PoorlyReached]) -> None:
         """Adds objects and keeps the worst ten."""

@@ -14,35 +14,20 @@ from ssd300.datasets.errors import InputError
 T = TypeVar("T")
 
 
-def option(
-    default: Any = MISSING,
-    help: str | None = None,
-    *,
-    group: str | None = None,
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
-    **cli: Any,
-) -> Any:
+_BOUNDS = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}
+
+
+def option(default: Any = MISSING, help: str | None = None, **about: Any) -> Any:
     """A dataclass field that describes itself.
 
     Args:
         default: its default value; without one the field is required.
         help: what it is, for ``--help``; a field without help is not offered on the command line.
-        group: heading of this field and those after it.
-        at_least: smallest number allowed.
-        above: number that must be exceeded.
-        at_most: largest number allowed.
-        below: number that must not be reached.
-        **cli: how the command line differs: ``positional``, ``metavar``, ``flag``, ``parse`` (a function from text),
-            ``shown`` (what to print for the default), ``negatable`` (whether a flag has a ``--no-`` form).
+        **about: bounds of a number, ``at_least``, ``above``, ``at_most``, ``below``; and for the command line ``group``
+            (heading of this field and the next ones), ``positional``, ``metavar``, ``flag``, ``parse`` (a function of
+            text), ``shown`` (what to print for the default), ``negatable`` (whether a flag has a ``--no-`` form).
     """
-    bounds = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
-    return field(default=default, metadata={"help": help, "group": group, "bounds": bounds, **cli})
-
-
-_COMPARISONS = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}
+    return field(default=default, metadata={"help": help, **about})
 
 
 def check_fields(settings: Any) -> None:
@@ -55,8 +40,8 @@ def check_fields(settings: Any) -> None:
         value = getattr(settings, one.name)
         if not _fits(value, one.type):
             raise InputError(f"{one.name} must be {describe(one.type)}, got {value!r}")
-        bounds = {name: limit for name, limit in one.metadata.get("bounds", {}).items() if limit is not None}
-        if value is not None and not all(_COMPARISONS[name](value, limit) for name, limit in bounds.items()):
+        bounds = {name: one.metadata[name] for name in _BOUNDS if name in one.metadata}
+        if value is not None and not all(_BOUNDS[name](value, limit) for name, limit in bounds.items()):
             wanted = " and ".join(f"{name.replace('_', ' ')} {limit:,}" for name, limit in bounds.items())
             raise InputError(f"{one.name} must be {wanted}, got {value}")
 

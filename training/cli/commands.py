@@ -26,21 +26,13 @@ Given = dict[str, Any]  # the options that were given, by name
 
 @dataclass(frozen=True)
 class Command:
-    """A command.
+    """A command."""
 
-    Attributes:
-        run: called with the options that were given.
-        help: what it does.
-        parts: dataclasses whose fields are its options.
-        epilog: last lines of its help.
-        passes_arguments_on: whether unknown arguments are Beam's.
-    """
-
-    run: Callable[[Given], None]
-    help: str
-    parts: tuple[type, ...]
-    epilog: str | None = None
-    passes_arguments_on: bool = False
+    run: Callable[[Given], None]  # called with the options that were given
+    help: str  # what it does
+    parts: tuple[type, ...]  # dataclasses whose fields are its options
+    epilog: str | None = None  # last lines of its help
+    passes_arguments_on: bool = False  # whether unknown arguments are Beam's
 
 
 _CHANGES: dict[str, Any] = {"metavar": "NAME=VALUE", "flag": "augment"}

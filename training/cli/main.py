@@ -20,17 +20,11 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\nSee `{self.prog} --help`.\n")
 
 
-class _Version(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        """Looks the version up, which takes time, only when it is asked for."""
-        print(f"ssd300 {importlib.metadata.version('ssd300')}")
-        parser.exit()
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = _Parser(prog="ssd300", description=_DESCRIPTION, allow_abbrev=False)
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    version = f"ssd300 {importlib.metadata.version('ssd300')}"
+    parser.add_argument("--version", action="version", version=version, help="print the version and exit")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     for name, command in COMMANDS.items():
         description = f"{command.help[0].upper()}{command.help[1:]}."

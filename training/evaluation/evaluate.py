@@ -26,8 +26,6 @@ from ssd300.training.reading.reader import evaluation_batches
 from ssd300.training.run_directory import RunDirectory
 from ssd300.training.settings import EvaluateSettings
 
-_DEFAULTS = EvaluateSettings()
-
 
 @dataclass(frozen=True)
 class EvaluatedPicture:
@@ -63,7 +61,7 @@ def detections_on(model: SSD300, dataset: EncodedDataset, settings: EvaluateSett
 
 
 def evaluate(
-    run: RunDirectory, dataset: EncodedDataset, output: Path, settings: EvaluateSettings = _DEFAULTS
+    run: RunDirectory, dataset: EncodedDataset, output: Path, settings: EvaluateSettings = EvaluateSettings()
 ) -> dict[str, Any]:
     """Evaluates the newest checkpoint of `run`; writes ``metrics.json`` and ``precision_recall.png`` into `output`.
 

@@ -40,21 +40,18 @@ def write_inspection_sheet(dataset: EncodedDataset, path: Path, settings: Inspec
         variants = files.read(int(number))
         shown = [variants[epoch % len(variants)] for epoch in range(_EPOCHS)]
         augmented = _augmented(shown, int(number), spec, classes, settings)
-        rows.append([_stored(record, spec, classes), _mirrored(record, spec, classes), *augmented])
+        rows.append([*(_stored(record, spec, classes, is_flipped) for is_flipped in (False, True)), *augmented])
     titles = ["record", "mirrored, stored targets", *(f"reader, epoch {epoch}" for epoch in range(_EPOCHS))]
     contact_sheet(rows, titles=titles, cell=_CELL).save(path)
 
 
-def _stored(record: Record, spec: Spec, classes: ClassList) -> Image.Image:
-    image = Image.open(io.BytesIO(record.image))
-    matched = box_ops.to_corners(default_boxes(spec)[record.targets[0]])
-    return _drawn(image, record.boxes, record.labels, matched, classes)
-
-
-def _mirrored(record: Record, spec: Spec, classes: ClassList) -> Image.Image:
-    image = ImageOps.mirror(Image.open(io.BytesIO(record.image)))
-    matched = box_ops.to_corners(default_boxes(spec)[record.flipped_targets[0]])
-    return _drawn(image, box_ops.flip(record.boxes), record.labels, matched, classes)
+def _stored(record: Record, spec: Spec, classes: ClassList, is_flipped: bool) -> Image.Image:
+    """The record's image, or its mirror image, with the targets that are stored for it."""
+    image: Image.Image = Image.open(io.BytesIO(record.image))
+    boxes, targets = record.boxes, record.targets
+    if is_flipped:
+        image, boxes, targets = ImageOps.mirror(image), box_ops.flip(boxes), record.flipped_targets
+    return _drawn(image, boxes, record.labels, box_ops.to_corners(default_boxes(spec)[targets[0]]), classes)
 
 
 def _augmented(

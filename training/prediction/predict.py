@@ -23,8 +23,6 @@ from ssd300.preprocessing.support.progress import bar
 from ssd300.training.run_directory import RunDirectory
 from ssd300.training.settings import PredictSettings
 
-_DEFAULTS = PredictSettings()
-
 
 def find_images(patterns: Sequence[str]) -> list[Path]:
     """The images that paths, folders and globs name, without duplicates, in a stable order.
@@ -49,7 +47,7 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
 
 
 def predict(
-    run: RunDirectory, pictures: Sequence[Path], output: Path, settings: PredictSettings = _DEFAULTS
+    run: RunDirectory, pictures: Sequence[Path], output: Path, settings: PredictSettings = PredictSettings()
 ) -> dict[str, Any]:
     """Detects objects on `pictures` with the newest checkpoint of `run`.
 
