@@ -8,41 +8,13 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from helpers import content
+from small_job import BOX, BROKEN, GOOD, assert_looks_unfinished, settings_of
 
-from ssd300.datasets.classes import ClassList
 from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.datasets.sources.folder import FolderSource
 from ssd300.preprocessing.job import JobError, TooManyRejectsError, preprocess
 from ssd300.preprocessing.runners.execution import Execution
 from ssd300.preprocessing.runners.local_workers import LocalWorkers
-from ssd300.preprocessing.settings import PreprocessSettings
-
-BOX = (30, 20, 150, 100)
-GOOD = {f"{number:06d}": [("ant", *BOX), ("bee", number + 1, 50, 280, 190)] for number in range(9)}
-BROKEN = {"JPEGImages/000002.jpg": b"broken", "Annotations/000005.xml": None}
-
-
-def settings_of(*sources: FolderSource, **options) -> PreprocessSettings:
-    return PreprocessSettings(sources=sources, classes=ClassList(("ant", "bee")), **{"shard_size": 3, **options})
-
-
-def assert_looks_unfinished(folder) -> None:
-    assert not {"COMPLETED", "dataset_info.json", "features.json", "identity.json"} & content(folder).keys()
-
-
-@pytest.fixture
-def tree(voc_tree) -> Path:
-    return voc_tree(GOOD)
-
-
-@pytest.fixture
-def settings(tree) -> PreprocessSettings:
-    return settings_of(FolderSource("train", str(tree), "train"))
-
-
-@pytest.fixture
-def output(tmp_path) -> str:
-    return str(tmp_path / "dataset")
 
 
 def test_good_and_broken_pictures_are_all_accounted_for(voc_tree, output):

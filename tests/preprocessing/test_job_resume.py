@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from helpers import content
+from small_job import assert_looks_unfinished, settings_of
 
-from ssd300.datasets.classes import ClassList
 from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.datasets.errors import InputError
 from ssd300.datasets.sources.folder import FolderSource
@@ -21,38 +21,11 @@ from ssd300.preprocessing.plan import Shard
 from ssd300.preprocessing.runners import beam_pipeline, local_workers
 from ssd300.preprocessing.runners.execution import Execution
 from ssd300.preprocessing.runners.shard_list import places_in, read_shard, write_shard_list
-from ssd300.preprocessing.settings import PreprocessSettings
-
-BOX = (30, 20, 150, 100)
-GOOD = {f"{number:06d}": [("ant", *BOX), ("bee", number + 1, 50, 280, 190)] for number in range(9)}
-
-
-def settings_of(*sources: FolderSource, **options) -> PreprocessSettings:
-    return PreprocessSettings(sources=sources, classes=ClassList(("ant", "bee")), **{"shard_size": 3, **options})
 
 
 def shards_in(path: str) -> list[Shard]:
     """The shards of a list that was given to Beam."""
     return [read_shard(place) for place in places_in(path)]
-
-
-def assert_looks_unfinished(folder) -> None:
-    assert not {"COMPLETED", "dataset_info.json", "features.json", "identity.json"} & content(folder).keys()
-
-
-@pytest.fixture
-def tree(voc_tree) -> Path:
-    return voc_tree(GOOD)
-
-
-@pytest.fixture
-def settings(tree) -> PreprocessSettings:
-    return settings_of(FolderSource("train", str(tree), "train"))
-
-
-@pytest.fixture
-def output(tmp_path) -> str:
-    return str(tmp_path / "dataset")
 
 
 def test_a_complete_dataset_is_left_alone(settings, output, encoded):
