@@ -32,13 +32,14 @@ def train(settings: TrainSettings, output: str | Path) -> RunDirectory:
         InputError: the dataset, its identity, the weights or the folder cannot be used.
         TrainingError: a loss became NaN or infinite.
     """
+    run = RunDirectory(output)
+    run.check_free()
     dataset = EncodedDataset.open(settings.dataset)
     identity = dataset.identity
     # The run must find its dataset again from any folder.
     folder = settings.dataset if "://" in settings.dataset else str(Path(settings.dataset).resolve())
     settings = replace(settings, dataset=folder, preset=settings.preset or identity.preset)
     config = RunConfig(settings, identity.classes, identity.fingerprint, _versions())
-    run = RunDirectory(output)
     keras.utils.set_random_seed(settings.seed)
     model = _make_model(config, dataset)  # before the folder exists: what cannot be built leaves nothing behind
     _load_vgg16(model, settings)

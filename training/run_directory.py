@@ -57,10 +57,14 @@ class RunDirectory:
         self.logs_path = self.path / "tensorboard"
         self._checkpoints = self.path / "checkpoints"
 
-    def create(self, config: RunConfig) -> None:
-        """Makes the folder and writes the configuration; InputError if there is a run already."""
+    def check_free(self) -> None:
+        """Checks that a new run may be made here; InputError if there is one."""
         if self.config_path.exists():
             raise InputError(f"{self.path} already holds a run; resume it, or choose another folder")
+
+    def create(self, config: RunConfig) -> None:
+        """Makes the folder and writes the configuration; InputError if there is a run already."""
+        self.check_free()
         self._checkpoints.mkdir(parents=True, exist_ok=True)
         self.write_config(config)
 

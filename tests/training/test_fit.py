@@ -1,5 +1,7 @@
 import csv
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,12 @@ def finished(shapes_dataset, tmp_path_factory):
     return train(settings_for(shapes_dataset, steps=12, checkpoint_steps=5, validation_split="test"), output)
 
 
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy of a finished run of 12 steps, to change."""
+    return RunDirectory(shutil.copytree(finished.path, tmp_path / "run"))
+
+
 def test_a_run_directory_holds_all_that_happened(finished, shapes_dataset):
     content = json.loads(finished.config_path.read_text())
     assert content["settings"]["dataset"] == shapes_dataset
@@ -45,10 +53,7 @@ def test_a_run_directory_holds_all_that_happened(finished, shapes_dataset):
 def test_a_run_finds_its_dataset_from_any_folder(shapes_dataset, tmp_path, monkeypatch):
     monkeypatch.chdir(Path(shapes_dataset).parent)
     run = train(settings_for(Path(shapes_dataset).name, steps=1), tmp_path / "run")
-    monkeypatch.chdir(tmp_path)
     assert run.read_config().settings.dataset == str(Path(shapes_dataset).resolve())
-    resume(tmp_path / "run", steps=2)
-    assert run.newest_checkpoint()[0] == 2
 
 
 def test_the_history_has_every_number(finished):
@@ -78,8 +83,8 @@ def test_resume_goes_on_from_the_newest_checkpoint(shapes_dataset, tmp_path):
     assert steps[-1] == 5
 
 
-def test_resume_restores_weights_and_optimizer(shapes_dataset, tmp_path, monkeypatch):
-    run = train(settings_for(shapes_dataset, steps=3), tmp_path / "run")
+def test_resume_restores_weights_and_optimizer(copied, monkeypatch):
+    run = copied
     saved = run.load_model()[0].get_weights()
     seen = {}
 
@@ -87,27 +92,27 @@ def test_resume_restores_weights_and_optimizer(shapes_dataset, tmp_path, monkeyp
         seen.update(step=first_step, weights=model.get_weights(), slots=[v.numpy() for v in model.optimizer.variables])
 
     monkeypatch.setattr(train_module, "_fit", look)
-    resume(tmp_path / "run", steps=6)
-    assert seen["step"] == 3
+    resume(run.path, steps=15)
+    assert seen["step"] == 12
     for new, old in zip(seen["weights"], saved, strict=True):
         np.testing.assert_array_equal(new, old)
-    assert seen["slots"][0] == 3  # iterations
+    assert seen["slots"][0] == 12  # iterations
     assert any(np.abs(slot).max() > 0 for slot in seen["slots"][2:])  # moments
 
 
-def test_resume_of_a_finished_run_trains_no_further(shapes_dataset, tmp_path):
-    run = train(settings_for(shapes_dataset, steps=2), tmp_path / "run")
-    before = run.history_path.read_bytes()
-    resume(tmp_path / "run")
-    assert run.history_path.read_bytes() == before
+def test_resume_of_a_finished_run_trains_no_further(copied):
+    before = copied.history_path.read_bytes()
+    resume(copied.path)
+    assert copied.history_path.read_bytes() == before
 
 
-def test_a_run_that_died_before_its_first_checkpoint_begins_anew(shapes_dataset, tmp_path):
-    run = train(settings_for(shapes_dataset, steps=2), tmp_path / "run")
-    for _, path in run.checkpoints():
+def test_a_run_that_died_before_its_first_checkpoint_starts_from_the_beginning(copied):
+    for _, path in copied.checkpoints():
         path.unlink()
-    resume(tmp_path / "run")
-    assert [step for step, _ in run.checkpoints()] == [2]
+    config = copied.read_config()
+    copied.write_config(replace(config, settings=replace(config.settings, steps=2)))
+    resume(copied.path)
+    assert [step for step, _ in copied.checkpoints()] == [2]
 
 
 def test_a_second_run_in_a_folder_is_refused(finished, shapes_dataset):
@@ -128,13 +133,10 @@ def test_resume_of_a_folder_without_a_run(tmp_path):
         resume(tmp_path)
 
 
-def test_resume_with_another_dataset_in_its_place_is_refused(shapes_dataset, tmp_path):
-    run = train(settings_for(shapes_dataset, steps=1), tmp_path / "run")
-    content = json.loads(run.config_path.read_text())
-    content["fingerprint"] = "0" * 64
-    run.config_path.write_text(json.dumps(content))
+def test_resume_with_another_dataset_in_its_place_is_refused(copied):
+    copied.write_config(replace(copied.read_config(), fingerprint="0" * 64))
     with pytest.raises(ValueError, match="is now"):
-        resume(tmp_path / "run")
+        resume(copied.path)
 
 
 def test_a_nan_stops_the_run_names_the_step_and_leaves_no_checkpoint(shapes_dataset, tmp_path):

@@ -3,12 +3,14 @@
 import importlib.metadata
 import json
 from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ssd300.preprocessing.augmentation.settings import LIGHT_AUGMENTATION, NO_AUGMENTATION
+from ssd300.training import fit
 from ssd300.training.cli.commands import COMMANDS
 from ssd300.training.cli.main import main
 from ssd300.training.run_directory import RunDirectory
@@ -143,23 +145,29 @@ def test_a_config_file_repeats_a_run(run, tmp_path):
     assert second == replace(first, steps=3)
 
 
-def test_a_config_file_is_varied_by_options(run, tmp_path):
-    other = tmp_path / "other"
+@pytest.fixture
+def trained(monkeypatch):
+    """The settings of trainings that are not really run."""
+    settings = []
+    checkpoint = SimpleNamespace(newest_checkpoint=lambda: (1, "checkpoint"))
+    monkeypatch.setattr(fit, "train", lambda given, output: settings.append(given) or checkpoint)
+    return settings
+
+
+def test_a_config_file_is_varied_by_options(run, tmp_path, trained):
     options = ["--steps", "1", "--augmentation", "light", "--augment", "hue=18", "--jit-compile"]
-    assert main(["train", "--config", str(run / "config.json"), "--output", str(other), *options]) == 0
-    first, second = (RunDirectory(path).read_config().settings for path in (run, other))
+    assert main(["train", "--config", str(run / "config.json"), "--output", str(tmp_path), *options]) == 0
     light = replace(LIGHT_AUGMENTATION, hue=18.0)
-    assert second == replace(first, steps=1, augmentation=light, jit_compile=True)
+    stored = RunDirectory(run).read_config().settings
+    assert trained == [replace(stored, steps=1, augmentation=light, jit_compile=True)]
 
 
-def test_a_change_of_a_config_files_augmentation_starts_from_it(run, tmp_path):
-    parts = [tmp_path / "one", tmp_path / "two"]
-    first = ["train", "--config", str(run / "config.json"), "--steps", "1", "--augmentation", "none"]
-    assert main([*first, "--output", str(parts[0])]) == 0
-    second = ["train", "--config", str(parts[0] / "config.json"), "--augment", "brightness=8"]
-    assert main([*second, "--output", str(parts[1])]) == 0
-    augmentation = RunDirectory(parts[1]).read_config().settings.augmentation
-    assert augmentation == replace(NO_AUGMENTATION, brightness=8.0)
+def test_a_change_of_the_augmentation_starts_from_the_config_file(run, tmp_path, trained):
+    arguments = ["train", "--config", str(run / "config.json"), "--output", str(tmp_path)]
+    assert main([*arguments, "--augment", "brightness=8"]) == 0
+    assert main([*arguments, "--augmentation", "copies"]) == 0
+    assert [one.augmentation for one in trained] == [replace(NO_AUGMENTATION, brightness=8.0), LIGHT_AUGMENTATION]
+    assert [one.copies for one in trained] == [False, True]
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"settings": {"width": 1}}'])

@@ -36,7 +36,7 @@ def trained_on(monkeypatch):
 
 
 def settings_for(dataset, **changes):
-    small = {"width": 0.02, "norm": "batch", "weights": "none", "batch_size": 2, "steps": 4, "schedule": "constant"}
+    small = {"width": 0.02, "weights": "none", "batch_size": 2, "steps": 4, "schedule": "constant"}
     return TrainSettings(dataset, **{**small, **changes})
 
 
