@@ -16,11 +16,11 @@ def build_report(plan: Plan, shards: dict[str, ShardReport]) -> dict[str, Any]:
     for split in plan.splits:
         parts[split] = total(shards[shard.key] for shard in plan.of_split(split))
         parts[split].findings.update(plan.findings[split])
-    splits = {split: _account(part, plan) for split, part in parts.items()}
-    return {"total": _account(total(parts.values()), plan), "splits": splits}
+    splits = {split: _totals(part, plan) for split, part in parts.items()}
+    return {"total": _totals(total(parts.values()), plan), "splits": splits}
 
 
-def _account(report: ShardReport, plan: Plan) -> dict[str, Any]:
+def _totals(report: ShardReport, plan: Plan) -> dict[str, Any]:
     faults = Counter(reject.fault for reject in report.rejects)
     return {
         "read": report.read,

@@ -63,7 +63,7 @@ def test_an_annotation_without_objects_is_a_negative():
     assert parse_annotation(b"<annotation><filename>x</filename></annotation>", "a.xml") == Annotation(None, ())
 
 
-def test_blanks_around_numbers_and_newlines_around_names_do_not_matter():
+def test_spaces_around_numbers_and_newlines_around_names_do_not_matter():
     xml = one_object(name="<name>\n\tdog\r\n</name>", xmin="\n 10 ", ymax="\t40.0\n")
     assert parse_annotation(xml, "a.xml").objects == (VocObject("dog", 10, 20, 30, 40),)
 

@@ -6,7 +6,7 @@ from ssd300.datasets.classes import VOC, ClassList, canonical, from_names, read_
 
 
 @pytest.mark.parametrize("name", ["diningtable", "DiningTable", " dining  table ", "Dining\tTable\n"])
-def test_canonical_ignores_case_and_blanks(name):
+def test_canonical_ignores_case_and_whitespace(name):
     assert canonical(name) == "diningtable"
 
 

@@ -118,7 +118,7 @@ def test_a_missing_or_damaged_identity_file_is_named(dataset, text):
         EncodedDataset.open(str(dataset))
 
 
-def test_a_folder_that_is_no_dataset_is_refused(tmp_path):
+def test_a_folder_that_is_not_a_dataset_is_refused(tmp_path):
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(IncompleteDatasetError, match="not a finished dataset"):
             EncodedDataset.open(str(folder))

@@ -132,7 +132,7 @@ def test_serialize_gives_the_same_bytes_for_the_same_content(jpeg):
     assert first == second
 
 
-def test_a_record_is_small_beside_its_picture(jpeg):
+def test_a_record_is_small_compared_with_its_picture(jpeg):
     """Sparse targets: a few hundred bytes, where dense ones would take 8732 x 17."""
     data = jpeg(30, 20)
     assert len(make_record(data, 2, 10).serialize()) - len(data) < 1000

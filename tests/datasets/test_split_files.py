@@ -68,7 +68,7 @@ def test_record_bytes_is_the_mean_size_of_an_original(copied):
     assert copied.files("train", copies=True).record_bytes == files.record_bytes
 
 
-def test_copies_stand_behind_the_originals_and_show_the_same_pictures_in_the_same_order(copied):
+def test_copies_follow_the_originals_and_show_the_same_pictures_in_the_same_order(copied):
     files = copied.files("train", copies=True)
     assert files.records == 24
     assert files.variants[0] == copied.files("train").variants[0]

@@ -61,7 +61,7 @@ def write_job_server(path: Path, jars: list[Path]) -> None:
 
 
 def _folded(attribute: tuple[str, str]) -> str:
-    """A line of a manifest: at most 72 bytes, continued behind a blank."""
+    """A line of a manifest: at most 72 bytes, continued after a space."""
     text = ": ".join(attribute)
     return "\r\n ".join([text[:70], *(text[i : i + 69] for i in range(70, len(text), 69))]) + "\r\n"
 

@@ -205,7 +205,7 @@ def test_configuration_and_saving(narrow, tmp_path):
         np.testing.assert_array_equal(loaded(picture(5))[name], value)
 
 
-def test_batch_normalization_stands_behind_every_convolution_but_the_heads(tmp_path):
+def test_batch_normalization_follows_every_convolution_but_the_heads(tmp_path):
     model = SSD300(3, width=0.125, norm="batch")
     for name in CONVOLUTIONS:
         assert not model.get_layer(name).use_bias

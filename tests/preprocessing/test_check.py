@@ -1,4 +1,4 @@
-"""Checking without encoding: the same account as the job's, no records, and nothing else left behind."""
+"""Checking without encoding: the same totals as the job's, no records, and nothing else left behind."""
 
 import json
 import tempfile
@@ -68,7 +68,7 @@ def test_without_an_output_nothing_is_left(settings, tree, tmp_path, monkeypatch
     assert names_in(tmp_path) == before
 
 
-def test_the_account_is_that_of_the_job(settings, output, tmp_path):
+def test_the_totals_are_those_of_the_job(settings, output, tmp_path):
     checked = check(settings, output, execution=Execution(max_rejected=0.5))
     encoded = preprocess(settings, str(tmp_path / "dataset"), Execution(max_rejected=0.5))
     assert checked == encoded
@@ -156,7 +156,7 @@ def test_unwanted_empty_pictures_are_no_reason_to_fail(voc_tree):
 
 
 @pytest.mark.parametrize("options", [{"max_rejected": -0.1}, {"workers": 0}], ids=str)
-def test_senseless_arguments_are_refused_before_anything_is_written(settings, output, options):
+def test_invalid_arguments_are_refused_before_anything_is_written(settings, output, options):
     with pytest.raises(InputError, match=next(iter(options))):
         check(settings, output, Execution(**options))
     assert not Path(output).exists()
@@ -172,7 +172,7 @@ def command(tree, *more: str) -> int:
     return main(["preprocess", *sources, "--classes=auto", "--check", *more])
 
 
-def test_the_command_shows_the_account_and_writes_nothing(tree, tmp_path, capsys, monkeypatch):
+def test_the_command_shows_the_totals_and_writes_nothing(tree, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = names_in(tmp_path)
     assert command(tree, "--max-rejected=.5") == 0
@@ -195,7 +195,7 @@ def test_the_command_writes_the_report_where_one_is_wanted(tree, output, capsys)
     assert names_in(output) == REPORTS
 
 
-def test_the_command_ends_with_1_and_the_account_after_too_many_rejects(tree, capsys):
+def test_the_command_ends_with_1_and_the_totals_after_too_many_rejects(tree, capsys):
     assert command(tree) == 1
     shown = capsys.readouterr()
     assert "3 of 9 images were rejected" in shown.err

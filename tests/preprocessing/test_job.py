@@ -1,4 +1,4 @@
-"""The job from a tree to a dataset: accounts, formats, several workers, lost shards, kills and refusals."""
+"""The job from a tree to a dataset: totals, formats, several workers, rejects and refusals."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from ssd300.preprocessing.runners.execution import Execution
 from ssd300.preprocessing.runners.local_workers import LocalWorkers
 
 
-def test_good_and_broken_pictures_are_all_accounted_for(voc_tree, output):
+def test_good_and_broken_pictures_are_all_counted(voc_tree, output):
     root = voc_tree(GOOD | {"negative": []}, files=BROKEN)
     report = preprocess(settings_of(FolderSource("train", str(root), "train")), output, Execution(max_rejected=0.2))
     total = report["total"]
@@ -83,7 +83,7 @@ def test_too_many_rejects_fail_loudly_and_leave_no_dataset(voc_tree, output):
     assert preprocess(settings, output, Execution(max_rejected=0.3))["total"]["written"] == 7
 
 
-def test_pictures_mended_after_too_many_rejects_are_looked_at_again(voc_tree, output):
+def test_pictures_repaired_after_too_many_rejects_are_checked_again(voc_tree, output):
     settings = settings_of(FolderSource("train", str(voc_tree(GOOD, files=BROKEN)), "train"))
     with pytest.raises(TooManyRejectsError):
         preprocess(settings, output)
@@ -91,7 +91,7 @@ def test_pictures_mended_after_too_many_rejects_are_looked_at_again(voc_tree, ou
     assert preprocess(settings, output)["total"]["written"] == 9
 
 
-def test_a_split_without_a_record_is_no_dataset(voc_tree, output):
+def test_a_split_without_a_record_is_not_a_dataset(voc_tree, output):
     """TFDS cannot read a dataset with an empty split."""
     root = voc_tree(GOOD, image_sets={"train": list(GOOD), "test": ["000002"]}, files=BROKEN)
     settings = settings_of(*(FolderSource(split, str(root), split) for split in ("train", "test")))
@@ -125,7 +125,7 @@ def test_workers_that_get_nothing_to_do_end():
     assert process.poll() is not None
 
 
-def test_empty_pictures_that_are_not_wanted_are_accounted_for_but_no_bad_input(voc_tree, output):
+def test_empty_pictures_that_are_not_wanted_are_counted_but_are_not_bad_input(voc_tree, output):
     root = voc_tree(GOOD | {"negative": [], "other": []})
     settings = settings_of(FolderSource("train", str(root), "train"), drop_empty=True)
     total = preprocess(settings, output, Execution(max_rejected=0.0))["total"]

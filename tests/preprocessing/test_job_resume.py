@@ -66,7 +66,7 @@ def test_an_output_that_is_a_file_is_refused(settings, output):
 
 
 @pytest.mark.parametrize("options", [{"max_rejected": -0.1}, {"max_rejected": 1.1}, {"workers": 0}], ids=str)
-def test_senseless_arguments_are_refused_before_anything_is_written(settings, output, options):
+def test_invalid_arguments_are_refused_before_anything_is_written(settings, output, options):
     with pytest.raises(InputError, match=next(iter(options))):
         preprocess(settings, output, Execution(**options))
     assert not Path(output).exists()
@@ -133,7 +133,7 @@ preprocess(pickle.loads(bytes.fromhex(sys.argv[1])), sys.argv[2], Execution(work
 """
 
 
-def test_a_killed_job_goes_on_to_the_same_bytes(settings, output, encoded):
+def test_a_killed_job_resumes_to_the_same_bytes(settings, output, encoded):
     command = [sys.executable, "-c", KILLED, pickle.dumps(settings).hex(), output]
     assert subprocess.run(command, capture_output=True, timeout=120).returncode == -signal.SIGKILL
     assert_looks_unfinished(output)

@@ -62,7 +62,7 @@ def assert_unfinished_or_whole(folder: Path) -> str:
         return "whole"
     with pytest.raises(IncompleteDatasetError):
         EncodedDataset.open(str(folder))
-    # TFDS knows nothing of COMPLETED; its own metadata is written just before that, when all the rest stands.
+    # TFDS knows nothing of COMPLETED; its own metadata is written just before that, when all the rest is there.
     try:
         builder = tfds.builder_from_directory(str(folder))
     except Exception:  # TFDS raises several kinds for a folder without its metadata
@@ -147,7 +147,7 @@ def after_seconds(seconds: float) -> Callable[[Path], Callable[[], bool]]:
 
 
 def after_shards(more: int, *, temporary: bool) -> Callable[[Path], Callable[[], bool]]:
-    """When so many shards more stand than at the start, or have at least been begun; or else all."""
+    """When this many more shards are finished than at the start, or with `temporary` begun; or else all."""
 
     def moment(output: Path) -> Callable[[], bool]:
         wanted = min(shards(output, temporary=temporary) + more, PICTURES // SHARD_SIZE)
@@ -200,7 +200,7 @@ def test_a_job_killed_at_ten_moments_ends_with_the_bytes_of_one_that_never_was(t
         states.append(assert_unfinished_or_whole(output) if came else "ended")
         standing.append(shards(output))
     assert states.count("ended") <= 3, (states, standing)
-    assert standing == sorted(standing), "a shard that stood was lost"
+    assert standing == sorted(standing), "a finished shard was lost"
     assert any(0 < count < 20 for count in standing), "no kill came in the midst of the shards"
     process = start(tree, output, 1)
     try:

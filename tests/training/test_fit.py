@@ -72,7 +72,7 @@ def test_tensorboard_gets_the_same_scalars(finished):
     assert {"loss", "confidence", "localization", "matches", "learning_rate", "images_per_second", "val_loss"} <= tags
 
 
-def test_resume_goes_on_from_the_newest_checkpoint(shapes_dataset, tmp_path):
+def test_resume_starts_from_the_newest_checkpoint(shapes_dataset, tmp_path):
     run = train(settings_for(shapes_dataset, steps=3, checkpoint_steps=2), tmp_path / "run")
     assert [step for step, _ in run.checkpoints()] == [2, 3]
     resume(tmp_path / "run", steps=5)

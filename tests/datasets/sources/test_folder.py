@@ -100,7 +100,7 @@ def test_pictures_of_each_ending_are_found(folder, suffix):
     assert outcome(parse_source(f"train={root}")) == {"a": f"a{suffix}"}
 
 
-def test_names_with_dots_blanks_and_other_letters_are_ids(folder):
+def test_names_with_dots_spaces_and_other_letters_are_ids(folder):
     names = ("a.b", "my picture 1", "\u00fcber \u732b", ".hidden")
     root = folder({f"{name}.{end}": True if end == "jpg" else ANT for name in names for end in ("jpg", "xml")})
     assert outcome(parse_source(f"train={root}")) == {name: f"{name}.jpg" for name in sorted(names)}
@@ -128,7 +128,7 @@ def test_a_picture_without_xml_and_an_xml_without_picture_are_rejected(folder):
     }
 
 
-def test_a_job_over_a_flat_folder_accounts_for_every_picture(folder, tmp_path):
+def test_a_job_over_a_flat_folder_reports_every_picture(folder, tmp_path):
     source = parse_source(f"train={folder(ODD)}")
     report = preprocess(
         PreprocessSettings((source,), CLASSES), str(tmp_path / "out"), Execution(workers=1, max_rejected=1.0)
@@ -173,7 +173,7 @@ def test_a_missing_image_set_names_the_file_that_was_looked_for(folder):
         parse_source(f"train={root}:val").ids()
 
 
-def test_a_name_that_is_no_utf_8_is_accounted_for_or_its_folder_named(folder, voc_xml):
+def test_a_name_that_is_no_utf_8_is_reported_or_its_folder_named(folder, voc_xml):
     root = folder(FLAT)
     name = str(root).encode() + b"/caf\xe9.xml"
     Path(name.decode(errors="surrogateescape")).write_bytes(voc_xml(ANT))

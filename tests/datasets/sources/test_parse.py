@@ -64,7 +64,7 @@ def test_texts_that_name_no_source_say_what_is_expected(text):
         parse_source(text)
 
 
-def test_a_path_behind_the_colon_is_no_image_set_but_part_of_a_folder():
+def test_a_path_after_the_colon_is_not_an_image_set_but_part_of_a_folder():
     assert parse_source("train=VOC2007:sets/train") == FolderSource("train", "VOC2007:sets/train")
 
 
@@ -87,11 +87,11 @@ def test_flags_of_a_class_file_are_cut_off(voc_tree):
     assert ids(voc_tree, b"000012 -1\n000017  1\n000023  0\n") == ["000012", "000017", "000023"]
 
 
-def test_flags_behind_a_tab_are_cut_off(voc_tree):
+def test_flags_after_a_tab_are_cut_off(voc_tree):
     assert ids(voc_tree, b"000012\t-1\n000017\t1\n") == ["000012", "000017"]
 
 
-def test_blank_lines_windows_line_ends_blanks_and_a_byte_order_mark_are_skipped(voc_tree):
+def test_blank_lines_windows_line_ends_spaces_and_a_byte_order_mark_are_skipped(voc_tree):
     assert ids(voc_tree, b"\xef\xbb\xbf000012\r\n\r\n  000017 \r\n2008_000008") == ["000012", "000017", "2008_000008"]
 
 

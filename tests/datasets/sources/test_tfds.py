@@ -230,7 +230,7 @@ def test_overlapping_slices_are_pictures_in_two_splits_or_listed_twice(encoded, 
     assert_same(records_of(tmp_path / "B", "val"), records_of(encoded)[9:14])
 
 
-def test_a_dataset_whose_file_is_damaged_loses_the_pictures_behind_it_and_says_so(encoded, tmp_path):
+def test_a_dataset_whose_file_is_damaged_loses_the_pictures_after_it_and_says_so(encoded, tmp_path):
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     for path in encoded.iterdir():

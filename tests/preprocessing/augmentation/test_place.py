@@ -90,7 +90,7 @@ BESIDE = [
 
 
 @pytest.mark.parametrize("size", [(200, 300), (1, 1), (1, 5000)])
-def test_windows_beside_the_picture_show_nothing_of_it(size):
+def test_windows_outside_the_picture_show_nothing_of_it(size):
     windows, source, target = placed(BESIDE, [size] * len(BESIDE))
     np.testing.assert_array_equal(windows, np.array(BESIDE, np.float32))
     assert (target[:, 2:] == 0).all()

@@ -65,7 +65,7 @@ def test_expansion_follows_its_settings():
 
 
 CROPS = {
-    # Three stand to choose from: the whole image, the first hit, the crop that asks for nothing.
+    # There are three to choose from: the whole image, the first hit, the crop that asks for nothing.
     "the whole picture": (0.0, [LEFT, RIGHT, LOW], WHOLE),
     "up to a third": (0.333, [LEFT, RIGHT, LOW], WHOLE),
     "the sampler's first hit": (0.334, [LEFT, RIGHT, LOW], AT_LEFT),

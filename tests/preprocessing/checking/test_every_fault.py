@@ -1,4 +1,4 @@
-"""Every fault as a real file on disk, through the real job: its name, its file, its repair, and the account."""
+"""Every fault as a real file on disk, through the real job: its name, its file, its repair, and the totals."""
 
 import io
 import json
@@ -104,7 +104,7 @@ def test_a_bad_picture_is_rejected_under_its_fault_and_file(done, picture_id):
 
 
 @pytest.mark.parametrize("picture_id", GOOD)
-def test_a_good_or_mended_picture_is_a_record_with_its_boxes(done, picture_id):
+def test_a_good_or_repaired_picture_is_a_record_with_its_boxes(done, picture_id):
     case = GOOD[picture_id]
     assert picture_id not in done.rejects, done.rejects[picture_id]
     found = done.records["train"][picture_id]

@@ -128,7 +128,7 @@ def rarely(usual, *unusual, times: int = 25):
 
 @st.composite
 def elements(draw, tag: str, content) -> str:
-    """An element that is sometimes absent, twice, or beside another one."""
+    """An element that is sometimes absent, twice, or next to another one."""
     kind = draw(rarely("once", "absent", "twice", "stranger"))
     inner = draw(content)
     if kind == "absent":
@@ -256,7 +256,7 @@ def test_mutated_pictures_end_as_records_or_rejects(chosen, kinds):
 @fuzz
 @given(chosen=mutations, verify=st.sampled_from(["decode", "header"]))
 def test_a_picture_whose_header_alone_is_trusted_ends_as_a_record_or_reject(chosen, verify):
-    # Without a mutation behind the header: what follows it is trusted with verify=header.
+    # Without a mutation after the header: what follows it is trusted with verify=header.
     files = [(GOOD_XML, PICTURES["jpeg"] if verify == "header" else mutate(PICTURES["jpeg"], *how)) for how in chosen]
     encode_and_check(files, verify=verify)
 

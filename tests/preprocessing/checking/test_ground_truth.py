@@ -164,7 +164,7 @@ def test_an_unknown_class_is_rejected_with_the_known_ones():
     assert "ant, Traffic Light, cat" in error.message
 
 
-def test_another_spelling_is_mended_and_counted_once_an_object():
+def test_another_spelling_is_repaired_and_counted_once_per_object():
     truth = truth_of(
         VocObject("CAT", 1, 1, 9, 9), VocObject("traffic light", 2, 2, 9, 9), VocObject("Traffic Light", 3, 3, 9, 9)
     )

@@ -103,7 +103,7 @@ def test_every_exif_orientation_is_turned_upright(orientation, image_format):
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 4711])
-def test_a_senseless_orientation_changes_nothing(orientation):
+def test_an_invalid_orientation_changes_nothing(orientation):
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     data = encoded(corners(), "JPEG", exif=exif)

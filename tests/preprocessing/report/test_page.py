@@ -202,7 +202,7 @@ def test_a_dataset_whose_every_picture_was_rejected_has_a_page_without_samples(j
 
 
 @pytest.mark.parametrize("records", [True, False])
-def test_a_sample_that_is_broken_behind_its_header_is_left_out(job, records, jpeg):
+def test_a_sample_that_is_broken_after_its_header_is_left_out(job, records, jpeg):
     broken = {"JPEGImages/a.jpg": jpeg()[:-3000]}
     page = job({name: [("ant", *BOX)] for name in "abcde"}, files=broken, verify="header").page(records=records)
     # Four samples fill one row, five would need a second.

@@ -61,7 +61,7 @@ def test_beams_own_options_reach_beam():
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
-def test_arguments_that_nobody_knows_are_refused_by_name(arguments, name):
+def test_arguments_that_no_one_knows_are_refused_by_name(arguments, name):
     with pytest.raises(ValueError, match=f"unknown arguments: .*{name}"):
         pipeline_options(arguments)
 

@@ -44,7 +44,7 @@ def settings(voc_tree) -> PreprocessSettings:
 
 @pytest.fixture
 def worker_pool() -> Iterator[str]:
-    """Address of a worker pool, as it runs beside each of a cluster's task managers."""
+    """Address of a worker pool, as it runs next to each of a cluster's task managers."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]

@@ -267,7 +267,7 @@ def test_grey_pictures_stay_grey_and_become_rgb():
         assert np.ptp(inside, axis=-1).max(initial=0) <= 3
 
 
-def test_beside_the_picture_is_the_mean_color_within_the_jpegs_loss():
+def test_around_the_picture_is_the_mean_color_within_the_jpegs_loss():
     batch = [checked(plain(300, 200, (250, 250, 5)), name=f"VOC2007/{n}") for n in range(16)]
     expanded = 0
     for record in copies_of(batch):

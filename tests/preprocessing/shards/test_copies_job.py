@@ -1,4 +1,4 @@
-"""The job with augmented copies: splits for TFDS, accounts, identity, and the same bytes after any damage."""
+"""The job with augmented copies: splits for TFDS, totals, identity, and the same bytes after any damage."""
 
 import dataclasses
 import json
@@ -72,7 +72,7 @@ def plain(tree, settings) -> Path:
 
 @pytest.fixture(scope="module")
 def unfinished(tree, settings) -> Path:
-    """The folder of a job whose shards all stand and that ended before its dataset was finished. Read only."""
+    """The folder of a job whose shards are all finished and that ended before its dataset was finished. Read only."""
     output = tree.parent / "unfinished"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job, "_finish", lambda *_, **__: None)
@@ -146,7 +146,7 @@ def test_the_summary_has_a_line_for_the_copies(dataset, plain):
 
 
 def test_copies_change_nothing_else(dataset, plain):
-    """Records, and all accounts but their own, are those of a job without copies."""
+    """Records, and all totals but their own, are those of a job without copies."""
     with_copies, without = content(dataset), content(plain)
     shards = {name for name in without if ".tfrecord-" in name}
     assert {name for name in with_copies if ".tfrecord-" in name and "_copy" not in name} == shards
@@ -214,7 +214,7 @@ def test_copies_that_are_missing_or_damaged_have_their_shards_made_again_alone(
 
 
 @pytest.mark.parametrize("change", [{"copy_bytes": []}, {"copy_bytes": [1]}, {"copy_bytes": None}], ids=str)
-def test_a_report_that_does_not_account_for_the_copies_is_not_believed(
+def test_a_report_that_does_not_cover_the_copies_is_not_believed(
     settings, dataset, unfinished, tmp_path, encoded, change
 ):
     output = Path(shutil.copytree(unfinished, tmp_path / "dataset"))
@@ -242,7 +242,7 @@ preprocess(pickle.loads(bytes.fromhex(sys.argv[1])), sys.argv[2], Execution(work
 """
 
 
-def test_a_job_killed_in_the_middle_of_a_copy_goes_on_to_the_same_bytes(settings, dataset, tmp_path, encoded):
+def test_a_job_killed_in_the_middle_of_a_copy_resumes_to_the_same_bytes(settings, dataset, tmp_path, encoded):
     output = tmp_path / "dataset"
     command = [sys.executable, "-c", KILLED, pickle.dumps(settings).hex(), str(output)]
     assert subprocess.run(command, capture_output=True, timeout=120).returncode == -signal.SIGKILL

@@ -38,7 +38,7 @@ def ids(path) -> list[str]:
 TREE = {f"{n:06d}": [("ant", 30, 20, 150 + n, 100), ("cat", 100 + n, 50, 280, 190)][: n % 3] for n in range(7)}
 
 
-def test_a_shard_has_a_file_of_each_copy_in_its_own_order_and_accounts_for_them(voc_tree, tmp_path):
+def test_a_shard_has_a_file_of_each_copy_in_its_own_order_and_counts_them(voc_tree, tmp_path):
     (shard,), (report,) = encoded(voc_tree(TREE), tmp_path / "out")
     names = ["ssd300-train_copy1.tfrecord-00000-of-00001", "ssd300-train_copy2.tfrecord-00000-of-00001"]
     assert {path.name for path in (tmp_path / "out").glob("*.tfrecord*")} == {shard.name, *names}
@@ -109,7 +109,7 @@ def test_without_an_output_no_copy_is_made(voc_tree, tmp_path):
     assert list(tmp_path.glob("*.tfrecord*")) == []
 
 
-def test_a_picture_that_is_broken_behind_its_header_does_not_stop_the_shard(voc_tree, tmp_path, jpeg):
+def test_a_picture_that_is_broken_after_its_header_does_not_stop_the_shard(voc_tree, tmp_path, jpeg):
     """Copies have all pictures decoded, whatever the settings say."""
     files = {"JPEGImages/000002.jpg": jpeg()[:-3000]}
     (shard,), (report,) = encoded(voc_tree(TREE, files=files), tmp_path / "out", verify="header")

@@ -1,4 +1,4 @@
-"""Encoding a shard: records and report of good, mended and rejected images, deterministic and whole or absent."""
+"""Encoding a shard: records and report of good, repaired and rejected images, deterministic and atomic."""
 
 import dataclasses
 import io
@@ -78,7 +78,7 @@ def test_targets_are_the_encoding_of_the_stored_boxes_and_of_their_mirror_image(
     assert len(records["000003"]["targets"][0]) == 0
 
 
-def test_the_report_accounts_for_everything(voc_tree, encode):
+def test_the_report_counts_everything(voc_tree, encode):
     report, records = encode(voc_tree(GOOD))
     assert (report.read, report.written, report.rejects) == (3, 3, [])
     assert report.findings == {"clipped_box": 1, "class_spelling": 1, "no_objects": 1}
@@ -120,7 +120,7 @@ BROKEN = {
 }
 
 
-def test_rejected_pictures_are_listed_with_path_fault_and_message_and_the_rest_goes_on(voc_tree, encode):
+def test_rejected_pictures_are_listed_with_path_fault_and_message_and_the_rest_continues(voc_tree, encode):
     files = {path: data for _, change in BROKEN.values() for path, data in change.items()}
     broken = {name: [("ant", 30, 20, 150, 100)] for name in BROKEN}
     broken |= {"alien": [("dog", 30, 20, 150, 100)], "flat": [("ant", 30, 20, 30, 100)]}

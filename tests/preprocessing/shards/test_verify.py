@@ -51,7 +51,7 @@ def test_garbage_is_an_error(tmp_path, garbage):
         count_records(str(tmp_path / "a"))
 
 
-def test_garbage_behind_good_records_is_an_error(tmp_path):
+def test_garbage_after_good_records_is_an_error(tmp_path):
     path = tmp_path / "a"
     write_records(path, [100])
     path.write_bytes(path.read_bytes() + b"garbage")
@@ -61,7 +61,7 @@ def test_garbage_behind_good_records_is_an_error(tmp_path):
 
 @pytest.fixture
 def job(tmp_path):
-    """Two shards, three images each, the second with one reject; both stand."""
+    """Two shards, three images each, the second with one reject; both are finished."""
     settings = PreprocessSettings(sources=(FolderSource("train", "VOC2007", "train"),), classes=ClassList(("ant",)))
     shards = tuple(Shard("train", i, 2, tuple((0, f"{i}{j}") for j in range(3))) for i in range(2))
     plan = Plan(settings, shards)
@@ -79,7 +79,7 @@ def standing(job) -> set[str]:
     return set(finished_shards(plan, ShardWork(plan.settings, str(folder), f"{folder}/reports")))
 
 
-def test_whole_shards_stand_with_their_reports(job):
+def test_whole_shards_are_finished_with_their_reports(job):
     folder, plan = job
     found = finished_shards(plan, ShardWork(plan.settings, str(folder), f"{folder}/reports"))
     assert found.keys() == {"train-00000", "train-00001"}
@@ -92,7 +92,7 @@ def test_whole_shards_stand_with_their_reports(job):
     [lambda data: data[:-10], lambda data: data[:-116], lambda data: data + data[:116], lambda _: b"", lambda _: None],
     ids=["cut inside a record", "a record less", "a record more", "empty", "removed"],
 )
-def test_a_shard_whose_file_disagrees_does_not_stand(job, change):
+def test_a_shard_whose_file_disagrees_is_not_finished(job, change):
     folder, plan = job
     path = folder / plan.shards[0].name
     data = change(path.read_bytes())
@@ -105,14 +105,14 @@ def test_a_shard_whose_file_disagrees_does_not_stand(job, change):
     [{"read": 2}, {"written": 2}, {"written": 4}, {"read": 4, "written": 4}, {"read": 2, "written": 2}],
     ids=str,
 )
-def test_a_shard_whose_report_disagrees_with_file_or_plan_does_not_stand(job, change):
+def test_a_shard_whose_report_disagrees_with_file_or_plan_is_not_finished(job, change):
     folder, _ = job
     path = folder / "reports/train-00000.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     assert standing(job) == {"train-00001"}
 
 
-def test_a_shard_that_lacks_a_picture_of_the_plan_does_not_stand(job):
+def test_a_shard_that_lacks_a_picture_of_the_plan_is_not_finished(job):
     folder, plan = job
     write_records(folder / plan.shards[0].name, [100] * 2)
     path = folder / "reports/train-00000.json"
@@ -120,7 +120,7 @@ def test_a_shard_that_lacks_a_picture_of_the_plan_does_not_stand(job):
     assert standing(job) == {"train-00001"}
 
 
-def test_a_report_without_its_rejects_does_not_stand(job):
+def test_a_report_without_its_rejects_is_not_finished(job):
     folder, _ = job
     path = folder / "reports/train-00001.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"rejects": []}))
@@ -128,14 +128,14 @@ def test_a_report_without_its_rejects_does_not_stand(job):
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"read": 3', '{"read": 3, "other": 1, "rejects": []}', None])
-def test_a_report_that_is_missing_or_damaged_does_not_stand(job, text):
+def test_a_report_that_is_missing_or_damaged_is_not_finished(job, text):
     folder, _ = job
     path = folder / "reports/train-00000.json"
     path.unlink() if text is None else path.write_text(text)
     assert standing(job) == {"train-00001"}
 
 
-def test_records_of_other_lengths_than_reported_do_not_stand(job):
+def test_records_of_other_lengths_than_reported_are_not_finished(job):
     folder, plan = job
     write_records(folder / plan.shards[0].name, [100, 100, 101])
     assert standing(job) == {"train-00001"}
@@ -169,7 +169,7 @@ def job_with_copies(job):
     return folder, dataclasses.replace(plan, settings=dataclasses.replace(plan.settings, copies=2))
 
 
-def test_shards_stand_with_the_files_of_their_copies(job_with_copies):
+def test_shards_are_finished_with_the_files_of_their_copies(job_with_copies):
     assert standing(job_with_copies) == {"train-00000", "train-00001"}
 
 
@@ -177,9 +177,9 @@ def test_shards_stand_with_the_files_of_their_copies(job_with_copies):
 @pytest.mark.parametrize(
     "change",
     [lambda data: data[:-10], lambda data: data + data[:20], lambda data: data * 2, lambda _: b"", lambda _: None],
-    ids=["cut inside a record", "garbage behind", "twice", "empty", "removed"],
+    ids=["cut inside a record", "garbage after", "twice", "empty", "removed"],
 )
-def test_a_shard_does_not_stand_if_the_file_of_a_copy_disagrees(job_with_copies, number, change):
+def test_a_shard_is_not_finished_if_the_file_of_a_copy_disagrees(job_with_copies, number, change):
     folder, plan = job_with_copies
     path = folder / plan.shards[0].copy_name(number)
     data = change(path.read_bytes())
@@ -187,7 +187,7 @@ def test_a_shard_does_not_stand_if_the_file_of_a_copy_disagrees(job_with_copies,
     assert standing(job_with_copies) == {"train-00001"}
 
 
-def test_a_shard_whose_copies_are_swapped_does_not_stand(job_with_copies):
+def test_a_shard_whose_copies_are_swapped_is_not_finished(job_with_copies):
     folder, plan = job_with_copies
     first, second = (folder / plan.shards[0].copy_name(number) for number in (1, 2))
     first.rename(folder / "other")
@@ -197,7 +197,7 @@ def test_a_shard_whose_copies_are_swapped_does_not_stand(job_with_copies):
 
 
 @pytest.mark.parametrize("copy_bytes", [[], [150], [150, 211], [210, 150], None, 150, "removed"], ids=str)
-def test_a_report_that_does_not_account_for_every_copy_does_not_stand(job_with_copies, copy_bytes):
+def test_a_report_that_does_not_cover_every_copy_is_not_finished(job_with_copies, copy_bytes):
     folder, _ = job_with_copies
     path = folder / "reports/train-00000.json"
     content = json.loads(path.read_text()) | {"copy_bytes": copy_bytes}
@@ -207,7 +207,7 @@ def test_a_report_that_does_not_account_for_every_copy_does_not_stand(job_with_c
     assert standing(job_with_copies) == {"train-00001"}
 
 
-def test_of_a_check_the_reports_stand_without_copies(job_with_copies):
+def test_of_a_check_the_reports_count_without_copies(job_with_copies):
     folder, plan = job_with_copies
     for path in folder.glob("*.tfrecord*"):
         path.unlink()
@@ -217,7 +217,7 @@ def test_of_a_check_the_reports_stand_without_copies(job_with_copies):
     assert without_output(job_with_copies) == {"train-00000", "train-00001"}
 
 
-def test_splits_without_copies_stand_without_their_files(job_with_copies):
+def test_splits_without_copies_are_finished_without_their_files(job_with_copies):
     folder, plan = job_with_copies
     settings = dataclasses.replace(plan.settings, copies_of=("test",), sources=(
         *plan.settings.sources, dataclasses.replace(plan.settings.sources[0], split="test"),
@@ -232,7 +232,7 @@ def without_output(job) -> set[str]:
     return set(finished_shards(plan, ShardWork(plan.settings, None, f"{folder}/reports")))
 
 
-def test_of_a_check_the_reports_stand_without_files(job):
+def test_of_a_check_the_reports_count_without_files(job):
     folder, plan = job
     for shard in plan.shards:
         (folder / shard.name).unlink()
@@ -240,7 +240,7 @@ def test_of_a_check_the_reports_stand_without_files(job):
 
 
 @pytest.mark.parametrize("change", [{"read": 2}, {"written": 2}, {"rejects": None}], ids=str)
-def test_a_report_of_a_check_that_does_not_add_up_does_not_stand(job, change):
+def test_a_report_of_a_check_that_does_not_add_up_is_not_finished(job, change):
     folder, _ = job
     path = folder / "reports/train-00000.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))

@@ -42,7 +42,7 @@ def test_train_without_a_dataset(tmp_path, capsys):
     assert "expected the folder of an encoded dataset, --config or --resume" in capsys.readouterr().err
 
 
-def test_train_on_what_is_no_dataset(tmp_path, capsys):
+def test_train_on_what_is_not_a_dataset(tmp_path, capsys):
     assert main(["train", str(tmp_path), "--output", str(tmp_path / "r"), "--weights", "none"]) == 2
     assert "COMPLETED" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
@@ -171,7 +171,7 @@ def test_a_change_of_the_augmentation_starts_from_the_config_file(run, tmp_path,
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"settings": {"width": 1}}'])
-def test_a_config_file_that_is_none_is_named(tmp_path, capsys, content):
+def test_a_config_file_that_is_not_one_is_named(tmp_path, capsys, content):
     path = tmp_path / "config.json"
     if content is not None:
         path.write_text(content)

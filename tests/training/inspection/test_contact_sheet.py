@@ -154,7 +154,7 @@ def test_a_sheet_in_a_missing_folder_is_written_or_refused_with_its_name(copied,
     assert (code == 0 and sheet.exists()) or (code == 2 and "nowhere" in capsys.readouterr().err)
 
 
-def test_inspect_of_what_is_no_dataset(tmp_path, capsys):
+def test_inspect_of_what_is_not_a_dataset(tmp_path, capsys):
     assert main(["inspect", str(tmp_path), "--output", str(tmp_path / "sheet.jpg")]) == 2
     assert "COMPLETED" in capsys.readouterr().err
 

@@ -92,7 +92,7 @@ def test_two_workers_read_every_record_once_an_epoch(dataset, service):
 
 
 def test_two_readers_of_one_service_do_not_share_batches(dataset, service):
-    # A run beside another, with the same settings, gets all records as well.
+    # Another run at the same time, with the same settings, gets all records as well.
     address = service(1)
     options = {"augmentation": CHAIN, "seed": 3, "data_service": address}
     assert_equal(take(dataset, 3, **options), take(dataset, 3, **options))
@@ -104,7 +104,7 @@ def test_what_is_no_address_is_refused_with_an_example(address):
         read_through(tf.data.Dataset.range(3), address)
 
 
-def test_an_address_where_nobody_answers_is_refused_by_name():
+def test_an_address_where_no_one_answers_is_refused_by_name():
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"grpc://localhost:{free.getsockname()[1]}"
