@@ -187,7 +187,7 @@ KILLS = [
 ]
 
 
-def test_a_job_killed_at_eight_moments_ends_with_the_bytes_of_one_that_never_was(tree, never_killed, tmp_path):
+def test_a_job_killed_at_nine_moments_ends_with_the_bytes_of_one_that_never_was(tree, never_killed, tmp_path):
     output = tmp_path / "dataset"
     states, standing = [], []
     for moment, workers, whole_group in KILLS:
