@@ -74,6 +74,8 @@ def _loss_falls(folder: Path, network: dict[str, Any], quick: bool) -> bool:
     # The paper's solver, but for batches of 8 and a warm-up: fc6 and fc7 begin at random here, where the released model
     # had ImageNet's, and at 1e-3 from the first step the loss exploded within twenty.
     steps, batch = (2, 2) if quick else (20, 8)
+    if quick:
+        network = {**network, "augmentation": NO_AUGMENTATION}
     settings = TrainSettings(dataset, steps=steps, batch_size=batch, schedule="constant", warmup_steps=100, **network)
     run, seconds = _timed(settings, folder / "run-voc07")
     with run.history_path.open(newline="") as file:
