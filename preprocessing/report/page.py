@@ -50,7 +50,7 @@ def dataset_page(plan: Plan, report: dict[str, Any], rejects: Sequence[Reject], 
                 f"{whole['unreached_objects']:,} of {objects:,} objects ({share}) have an IoU below {spec.match_iou:g} "
                 "with every default box. "
                 + (
-                    "Each is still matched to its best one, but that is all the network learns from."
+                    "Each is still matched to its best one, but only to that one."
                     if spec.matching == "bipartite"
                     else f"{whole['unmatched_objects']:,} objects match no default box and are not learned."
                 )
