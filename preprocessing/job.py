@@ -50,7 +50,7 @@ def preprocess(settings: PreprocessSettings, output: str, execution: Execution =
     """Encodes the sources into a TFDS dataset in the folder `output` and returns its report.
 
     A job that was killed resumes from its finished shards when it is run again. Until the end the folder holds no file
-    ``COMPLETED`` and no TFDS metadata, so nothing takes it for a dataset.
+    ``COMPLETED`` and no TFDS metadata, so nothing mistakes it for a dataset.
 
     Args:
         settings: what to encode and how.

@@ -91,5 +91,5 @@ def from_record(serialized, *, is_flipped):
 
 
 def flips_of(augmentation, seed, epochs, records):
-    """Which pictures are mirrored: the first random number of each decides."""
+    """Which images are mirrored: the first random number of each decides."""
     return uniform(stream(seed, epochs, records), 1)[:, 0].numpy() < augmentation.flip_probability

@@ -11,6 +11,19 @@ from ssd300.preprocessing.augmentation.windows import draw_windows, number_of_dr
 WHOLE = [0.0, 0.0, 1.0, 1.0]
 
 
+def random_batch(chance, images, step=None):
+    """Up to six objects per image, none in every fifth; in fractions, on a grid of `step` if there is one."""
+    boxes, owners = [], []
+    for owner in range(images):
+        for _ in range(0 if owner % 5 == 3 else chance.randint(1, 6)):
+            height, width = (min(1.0, 0.02 * math.exp(chance.uniform(0, 4))) for _ in range(2))
+            top, left = chance.uniform(0, 1 - height), chance.uniform(0, 1 - width)
+            box = [top, left, top + height, left + width]
+            boxes.append(box if step is None else [round(number / step) * step for number in box])
+            owners.append(owner)
+    return np.array(boxes, np.float32).reshape(-1, 4), np.array(owners, np.int32)
+
+
 def slow_iou(one, other):
     """Caffe's JaccardOverlap."""
     height = min(one[2], other[2]) - max(one[0], other[0])
@@ -22,7 +35,7 @@ def slow_iou(one, other):
 
 
 def slow_window(objects, draws, augmentation):
-    """ExpandImage, GenerateBatchSamples and the choice, one picture, in doubles.
+    """ExpandImage, GenerateBatchSamples and the choice, one image, in doubles.
 
     Returns the window and how close the nearest decision was, so that a test may leave out what rounding decides.
     """
@@ -40,7 +53,7 @@ def slow_window(objects, draws, augmentation):
     choice = next(numbers)
 
     def sample_box():
-        """SampleBBox, as a box of the picture."""
+        """SampleBBox, as a box of the image."""
         scale, aspect, y, x = (next(numbers) for _ in range(4))
         scale = augmentation.crop_scale[0] + scale * (augmentation.crop_scale[1] - augmentation.crop_scale[0])
         aspect = augmentation.crop_aspect[0] + aspect * (augmentation.crop_aspect[1] - augmentation.crop_aspect[0])

@@ -80,7 +80,7 @@ def voc(*objects: str, size: str = SIZE, head: str = "") -> bytes:
 
 @dataclass(frozen=True)
 class Good:
-    """A picture that is written: its repairs and kept findings, boxes and labels."""
+    """An image that is written: its repairs and kept findings, boxes and labels."""
 
     xml: bytes
     found: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ class Good:
 
 @dataclass(frozen=True)
 class Bad:
-    """A picture that is rejected: the fault, whether it lies in the XML or the picture, and a part of the message."""
+    """An image that is rejected: the fault, whether it lies in the XML or the image, and a part of the message."""
 
     fault: str
     xml: bytes | None = voc(thing())
@@ -134,7 +134,7 @@ BAD = {
     "xml of a wide encoding": Bad("malformed_xml", b'<?xml version="1.0" encoding="shift_jis"?>' + voc(thing())),
     "xml of no text encoding": Bad("malformed_xml", b'<?xml version="1.0" encoding="base64"?>' + voc(thing())),
     "xml with an undeclared entity": Bad("malformed_xml", voc(thing("&nbsp;"))),
-    "xml behind a newline": Bad("malformed_xml", b'\n<?xml version="1.0"?>' + voc(thing())),
+    "xml after a newline": Bad("malformed_xml", b'\n<?xml version="1.0"?>' + voc(thing())),
     "xml twice": Bad("malformed_xml", voc(thing()) * 2),
     "bomb": Bad("forbidden_xml", BOMB),
     "bomb utf-16": Bad("forbidden_xml", BOMB.decode().encode("utf-16")),
@@ -174,7 +174,7 @@ BAD = {
     "picture empty": Bad("empty_picture", picture=b""),
     "picture truncated": Bad("undecodable_picture", picture=jpeg()[:-500]),
     "picture cut in its header": Bad("undecodable_picture", picture=jpeg()[:40]),
-    "picture cut behind its header": Bad("undecodable_picture", picture=jpeg()[:700]),
+    "picture cut after its header": Bad("undecodable_picture", picture=jpeg()[:700]),
     "picture of text": Bad("undecodable_picture", picture=b"404 not found\n"),
     "picture of zeros": Bad("undecodable_picture", picture=b"\0" * 4000),
     "picture turned and truncated": Bad("undecodable_picture", picture=turned(6)[:-500]),
@@ -231,7 +231,7 @@ GOOD = {
     "swapped y": Good(voc(thing(corners=(30, 100, 150, 20))), ("swapped_corners",)),
     "swapped both": Good(voc(thing(corners=(150, 100, 30, 20))), ("swapped_corners",)),
     "class in capitals": Good(voc(thing("ANT")), ("class_spelling",)),
-    "class with blanks": Good(voc(thing("  a nt ")), ("class_spelling",)),
+    "class with spaces": Good(voc(thing("  a nt ")), ("class_spelling",)),
     "class on a line": Good(voc(thing("\n\tant\n"))),
     "duplicate": Good(voc(thing(), thing()), ("duplicate_object",)),
     "duplicate thrice": Good(voc(thing(), thing(), thing()), ("duplicate_object",) * 2),
@@ -246,7 +246,7 @@ GOOD = {
     "size huge": Good(voc(thing(), size=claimed("1e300", 200)), ("wrong_size",)),
     "size swapped": Good(voc(thing(), size=claimed(200, 300)), ("swapped_size",)),
     "filename elsewhere": Good(voc(thing(), head="<folder>/etc</folder><filename>../../secret.jpg</filename>")),
-    "grey": Good(voc(thing()), picture=saved(Image.fromarray(pixels()[..., 1]))),
+    "gray": Good(voc(thing()), picture=saved(Image.fromarray(pixels()[..., 1]))),
     "progressive": Good(voc(thing()), picture=jpeg(progressive=True)),
     "several pictures in one": Good(voc(thing()), picture=saved(Image.fromarray(pixels()), "MPO", save_all=True,
                                     append_images=[Image.fromarray(pixels(30, 20))])),

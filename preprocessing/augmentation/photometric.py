@@ -98,7 +98,7 @@ def _colored(planes: tf.Tensor, factor: tf.Tensor, turn: tf.Tensor | None) -> tf
         green - blue,
         tf.where(green >= value, 2 * chroma + (blue - red), 4 * chroma + (red - green)),
     )
-    # Red's f begins to rise at five sixths behind the hue 0. A turn is half a circle at most, so that the sum is
+    # Red's f begins to rise at five sixths after the hue 0. A turn is half a circle at most, so that the sum is
     # positive and below three circles.
     circle = 6 * chroma
     hue = hue + (turn + 5) * chroma

@@ -56,6 +56,7 @@ def pipeline_options(arguments: Sequence[str]) -> PipelineOptions:
         raise InputError(f"unknown arguments: {' '.join(unknown)}; neither ssd300 nor Beam has them")
     if is_local(options):
         options.view_as(StandardOptions).runner = LOCAL_RUNNER
+        return options
     try:
         create_runner(options.view_as(StandardOptions).runner)
     except (ValueError, ImportError, AttributeError) as error:

@@ -50,7 +50,7 @@ def read_arguments(description: str, *, only: Sequence[str] = ("ours",), **sizes
         first, several = (size.default[0], "+") if isinstance(size.default, list) else (size.default, None)
         text = f"{size.help} (default: %(default)s)"
         parser.add_argument(f"--{name}", type=type(first), nargs=several, default=size.default, help=text)
-    if parser.parse_known_args()[0].quick:
+    if "--quick" in sys.argv:
         parser.set_defaults(**{name: size.quick for name, size in sizes.items()})
     arguments = parser.parse_args()
     print(f"$ python tests/benchmarks/{' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])}")

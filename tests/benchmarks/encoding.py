@@ -1,6 +1,6 @@
 """Matching and encoding: images per second on one core, compared with DALI's `box_encoder`, NumPy and a Python loop.
 
-pip install -e '.[benchmarks]'; python tests/benchmarks/encoding.py
+pip install -e '.[benchmarks]'; python tests/benchmarks/encoding.py [--quick]
 """
 
 import tempfile

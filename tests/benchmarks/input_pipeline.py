@@ -1,6 +1,6 @@
 """The reader, compared with NVIDIA DALI's CPU pipeline and the usual NumPy and OpenCV chain, on real images.
 
-    pip install -e '.[benchmarks]'; SSD300_REAL_DATA=... python tests/benchmarks/input_pipeline.py
+    pip install -e '.[benchmarks]'; SSD300_REAL_DATA=... python tests/benchmarks/input_pipeline.py [--quick]
 
 All make 300x300 images and dense targets of voc07_train in batches of 32, on as many threads or processes as there
 are cores. DALI leaves the expansion out and its color step is a linear map; the others do all of the paper's steps.

@@ -1,6 +1,6 @@
 """The full-width SSD300 with VGG16's ImageNet weights on real images: it overfits eight, its loss falls on 1,500.
 
-    SSD300_REAL_DATA=... python tests/benchmarks/overfit.py
+    SSD300_REAL_DATA=... python tests/benchmarks/overfit.py [--quick]
 
 Half an hour on two CPU cores. It ends with an error if either does not hold; --quick only shows that it still runs.
 """

@@ -1,6 +1,6 @@
 """Planning a large job: time and memory of the launcher, compared with a bare shuffle of the same names.
 
-    python tests/benchmarks/plan.py
+    python tests/benchmarks/plan.py [--quick]
 
 Each is a process of its own and does what a launcher does before any worker starts.
 """

@@ -1,6 +1,6 @@
 """The Beam job, compared with a plain process pool and with TFDS's own builder: images per second, and peak memory.
 
-    SSD300_REAL_DATA=... python tests/benchmarks/preprocess.py
+    SSD300_REAL_DATA=... python tests/benchmarks/preprocess.py [--quick]
 
 Each contender is a program of its own, timed from its start to its end, on the images of voc07_train, repeated.
 """

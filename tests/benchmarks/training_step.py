@@ -1,6 +1,6 @@
 """A training step, compared with the same network's forward and backward pass with a plain softmax loss.
 
-    python tests/benchmarks/training_step.py; python tests/benchmarks/training_step.py --width .125 --norm batch
+    python tests/benchmarks/training_step.py [--quick] [--width .125 --norm batch]
 
 The baseline is what any detector of this network must pay; the difference is matching targets to the mined loss, the L2
 term, the faster biases and the reports.

@@ -84,15 +84,14 @@ def test_resume_starts_from_the_newest_checkpoint(shapes_dataset, tmp_path):
 
 
 def test_resume_restores_weights_and_optimizer(copied, monkeypatch):
-    run = copied
-    saved = run.load_model()[0].get_weights()
+    saved = copied.load_model()[0].get_weights()
     seen = {}
 
     def look(model, config, run, dataset, *, first_step, is_new=True):
         seen.update(step=first_step, weights=model.get_weights(), slots=[v.numpy() for v in model.optimizer.variables])
 
     monkeypatch.setattr(train_module, "_fit", look)
-    resume(run.path, steps=15)
+    resume(copied.path, steps=15)
     assert seen["step"] == 12
     for new, old in zip(seen["weights"], saved, strict=True):
         np.testing.assert_array_equal(new, old)

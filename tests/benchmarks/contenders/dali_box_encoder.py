@@ -1,4 +1,4 @@
-"""NVIDIA DALI's `box_encoder` alone, on one thread of the CPU: encoded images a second."""
+"""NVIDIA DALI's `box_encoder` alone, on one thread of the CPU: encoded images per second."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from dali_pipeline import rate
 
 
 def main() -> None:
-    """Prints images a second."""
+    """Prints images per second."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "folder", type=Path, help="holds anchors.npy (left, top, right, bottom) and boxes.npy, the same"

@@ -82,7 +82,7 @@ def make_pipeline(tree: Path, annotations: Path, anchors: np.ndarray, *, batch_s
 
 
 def rate(pipeline, batch_size: int, seconds: float) -> float:
-    """Things a second that a built pipeline makes."""
+    """Things per second that a built pipeline makes."""
     for _ in range(10):
         pipeline.run()
     done, start = 0, time.perf_counter()
@@ -93,7 +93,7 @@ def rate(pipeline, batch_size: int, seconds: float) -> float:
 
 
 def main() -> None:
-    """Prints images a second."""
+    """Prints images per second."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tree", type=Path)
     parser.add_argument("folder", type=Path, help="holds anchors.npy and takes annotations.json")

@@ -109,7 +109,7 @@ def read_annotations(tree: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
 
 
 def work(tree: Path, anchors: np.ndarray, seconds: float, seed: int) -> float:
-    """Images a second of one process."""
+    """Images per second of one process."""
     import cv2
 
     cv2.setNumThreads(0)
@@ -133,7 +133,7 @@ def work(tree: Path, anchors: np.ndarray, seconds: float, seed: int) -> float:
 
 
 def main() -> None:
-    """Prints images a second of all processes."""
+    """Prints the images per second of all processes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tree", type=Path)
     parser.add_argument("folder", type=Path, help="holds anchors.npy")

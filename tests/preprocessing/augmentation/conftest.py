@@ -20,7 +20,7 @@ def shapes(shapes_dataset):
 
 @pytest.fixture(scope="module")
 def oddities(jpeg):
-    """Serialized records: no object, an object of a pixel, many objects, a whole picture, a picture of one pixel."""
+    """Serialized records: no object, an object of a pixel, many objects, a whole image, an image of one pixel."""
     picture, other = jpeg(300, 200), jpeg(123, 310, seed=1)
     pixel = [[150 / 200, 80 / 300, 151 / 200, 81 / 300]]
     return [

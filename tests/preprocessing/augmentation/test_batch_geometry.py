@@ -56,7 +56,7 @@ def test_a_window_of_the_whole_picture_gives_the_stored_bits(shapes, oddities, s
 
 
 def independent(serialized, augmentation, *, epoch, number, seed=0, spec=PAPER):
-    """One record by itself: its unrounded pixels, where they are mean colour, its targets, and whether any is left."""
+    """One record by itself: its unrounded pixels, where they are mean color, its targets, and whether any is left."""
     record = parse_record(serialized)
     colors = photometric.NUMBER_OF_DRAWS
     count = 1 + colors + windows.number_of_draws(augmentation)
@@ -118,7 +118,7 @@ def test_the_mean_color_is_never_distorted(shapes):
         assert (pixels[i][fill] == MEAN).all()
         assert (pixels[i][~fill] == MEAN).all(axis=-1).mean() < 0.01
         seen += fill.mean()
-    # The picture takes the mean of 1 / ratio², 1/4 for ratios from 1 to 4.
+    # The image takes the mean of 1 / ratio², 1/4 for ratios from 1 to 4.
     assert 0.5 < seen / len(shapes) < 0.95
 
 
@@ -141,7 +141,7 @@ def test_boxes_are_where_the_object_s_pixels_are(size):
         assert set(labels[i, matched].tolist()) == {5}
         decoded = 300 * box_coder.decode(offsets[i, matched], default_boxes(PAPER)[matched], variances=PAPER.variances)
         np.testing.assert_allclose(decoded, np.repeat(decoded[:1], len(matched), axis=0), atol=0.05)
-        # Half way between dark and bright, and above the mean colour.
+        # Half way between dark and bright, and above the mean color.
         rows, columns = np.nonzero(pixels[i].mean(axis=-1) > 127.5)
         bright = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
         np.testing.assert_allclose(decoded[0], bright, atol=1.5, err_msg=f"epoch {i}")

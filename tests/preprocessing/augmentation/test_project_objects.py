@@ -1,11 +1,11 @@
 """Which objects a window shows, and where, against literals and a plain-Python port of Caffe."""
 
-import math
 import random
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from drawing_windows import random_batch
 from hypothesis import given, settings, strategies as st
 
 from ssd300.preprocessing.augmentation.windows import project_objects
@@ -87,19 +87,6 @@ def drawn_windows(count):
     draws = np.random.default_rng(2).random([count, 4])
     low = draws[:, :2] * 1.5 - 0.75
     return np.concatenate([low, low + 0.2 + draws[:, 2:]], axis=1).astype(np.float32)
-
-
-def random_batch(chance, pictures, step):
-    """Up to six objects an image, none in every fifth; in fractions, on a grid of `step`."""
-    boxes, owners = [], []
-    for owner in range(pictures):
-        for _ in range(0 if owner % 5 == 3 else chance.randint(1, 6)):
-            height, width = (min(1.0, 0.02 * math.exp(chance.uniform(0, 4))) for _ in range(2))
-            top, left = chance.uniform(0, 1 - height), chance.uniform(0, 1 - width)
-            box = [top, left, top + height, left + width]
-            boxes.append([round(number / step) * step for number in box])
-            owners.append(owner)
-    return np.array(boxes, np.float32).reshape(-1, 4), np.array(owners, np.int32)
 
 
 def test_project_objects_equals_caffes_loops():

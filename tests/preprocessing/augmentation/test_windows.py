@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from drawing_windows import slow_window, windows_of
+from drawing_windows import WHOLE, slow_window, windows_of
 
 from ssd300.preprocessing.augmentation.settings import (
     LIGHT_AUGMENTATION as LIGHT,
@@ -12,7 +12,6 @@ from ssd300.preprocessing.augmentation.settings import (
 from ssd300.preprocessing.augmentation.windows import number_of_draws
 
 BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
-WHOLE = [0.0, 0.0, 1.0, 1.0]
 
 
 # A sampler that wants an IoU of .5 and has two tries, crops of the image of scale .25 to .75, always square.

@@ -1,11 +1,10 @@
 """Expansion and crop against Caffe's loops, on random batches."""
 
-import math
 import random
 
 import numpy as np
 import pytest
-from drawing_windows import slow_window, traced, windows_of
+from drawing_windows import WHOLE, random_batch, slow_window, traced, windows_of
 from helpers import changed
 
 from ssd300.preprocessing.augmentation.settings import (
@@ -14,20 +13,6 @@ from ssd300.preprocessing.augmentation.settings import (
 from ssd300.preprocessing.augmentation.windows import number_of_draws
 
 BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
-WHOLE = [0.0, 0.0, 1.0, 1.0]
-
-
-def random_batch(chance, pictures):
-    """Up to six objects a picture, none in every fifth; in fractions."""
-    boxes, owners = [], []
-    for owner in range(pictures):
-        for _ in range(0 if owner % 5 == 3 else chance.randint(1, 6)):
-            height, width = (min(1.0, 0.02 * math.exp(chance.uniform(0, 4))) for _ in range(2))
-            top, left = chance.uniform(0, 1 - height), chance.uniform(0, 1 - width)
-            box = [top, left, top + height, left + width]
-            boxes.append(box)
-            owners.append(owner)
-    return np.array(boxes, np.float32).reshape(-1, 4), np.array(owners, np.int32)
 
 
 VARIANTS = {

@@ -110,7 +110,7 @@ def test_without_an_output_no_copy_is_made(voc_tree, tmp_path):
 
 
 def test_a_picture_that_is_broken_after_its_header_does_not_stop_the_shard(voc_tree, tmp_path, jpeg):
-    """Copies have all pictures decoded, whatever the settings say."""
+    """Copies have all images decoded, whatever the settings say."""
     files = {"JPEGImages/000002.jpg": jpeg()[:-3000]}
     (shard,), (report,) = encoded(voc_tree(TREE, files=files), tmp_path / "out", verify="header")
     assert (report.read, [reject.fault for reject in report.rejects]) == (7, ["undecodable_picture"])
