@@ -1,6 +1,5 @@
 """Fixtures shared by all tests. All data is made by code; nothing is downloaded."""
 
-import gc
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,13 +9,6 @@ import pytest
 from helpers import Object, make_jpeg, make_xml, write_voc_tree
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _frozen() -> None:
-    """Keeps the graphs that earlier files traced from the garbage collector, which would walk them again and again."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(scope="session")
