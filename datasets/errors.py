@@ -14,3 +14,17 @@ class JobError(RuntimeError):
 
 class TrainingError(RuntimeError):
     """Training failed: a loss became NaN or infinite."""
+
+
+class StorageError(OSError):
+    """A file could not be read, several times in a row, although it may be there: a disk, a mount, a network.
+
+    Nothing is known about the file's content, so it is never counted as a fault of the data.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} could not be read: {reason}")
+        self.path, self.reason = path, reason
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.path, self.reason)

@@ -3,28 +3,101 @@
 TensorFlow takes seconds to import. It is imported when a file is touched, so that settings and ``--help`` do without.
 """
 
+import errno
 import json
+import os
+import re
+import sys
+import time
 import uuid
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from ssd300.datasets.errors import InputError
+from ssd300.datasets.errors import InputError, StorageError
+
+T = TypeVar("T")
+
+# Errors that say that a path names no file. All others are the storage's, not the path's.
+_NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
+_PAUSES = (0.1, 0.5, 2.0)  # seconds before another attempt at a read that failed
+
+
+def resolve_path(path: str) -> str:
+    """The absolute path that `path`, as a person types it, means; ``~`` is the home folder. URLs stay as they are.
+
+    Links are kept: a tree is called what its user calls it.
+    """
+    if "://" in path or not path:
+        return path
+    return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - a Path keeps "..", and costs more
 
 
 def read_file(path: str) -> bytes | None:
-    """The content of a file, None where there is none that can be read."""
+    """The content of a file, None where there is none.
+
+    Raises:
+        StorageError: the file could not be read, several times in a row, for another reason than that it is not there.
+    """
+    return retrying(lambda: _read(path), path)
+
+
+def _read(path: str) -> bytes | None:
     if "://" not in path:  # Python's own files are several times faster than TensorFlow's
         try:
             with open(path, "rb") as file:  # noqa: PTH123 - a Path costs more than the open here
                 return file.read()
-        except (OSError, ValueError):
+        except ValueError:  # a null byte in the path
             return None
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return None
+            raise
     import tensorflow as tf
 
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
             return bytes(file.read())
-    except (OSError, ValueError, tf.errors.OpError):
+    except (tf.errors.NotFoundError, tf.errors.InvalidArgumentError, ValueError):
         return None
+
+
+def retrying(operation: Callable[[], T], path: str) -> T:
+    """What `operation` on the file `path` gives; it is tried again after a fault of the storage.
+
+    Raises:
+        StorageError: it failed every time.
+    """
+    for pause in _PAUSES:
+        try:
+            return operation()
+        except Exception as error:
+            if storage_reason(error) is None:
+                raise
+        time.sleep(pause)
+    try:
+        return operation()
+    except Exception as error:
+        reason = storage_reason(error)
+        if reason is None:
+            raise
+        raise StorageError(path, reason) from None
+
+
+def storage_reason(error: BaseException) -> str | None:
+    """Why a storage failed, in a few words, if `error` says that one did; None for any other error."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is not None and isinstance(error, tensorflow.errors.OpError):
+        return plain_message(error)
+    return None
+
+
+def plain_message(error: BaseException) -> str:
+    """The first line of TensorFlow's message, without the names of its operations, which say nothing to a user."""
+    lines = str(getattr(error, "message", error) or type(error).__name__).strip().splitlines()
+    text = re.sub(r"\{\{function_node [^}]*\}\}\s*|\{\{node [^}]*\}\}\s*", "", lines[0])
+    return re.sub(r"\s*\[Op:[^\]]*\].*$", "", text).strip()
 
 
 def exists(path: str) -> bool:

@@ -1,0 +1,130 @@
+"""A lease on a folder: of two jobs that would write into one folder the second is refused.
+
+The lease is a file in the folder that names its owner. The owner renews it; a lease that is not renewed any more, or
+whose process is gone from this machine, is free, so a killed owner leaves none behind for long. It works on every file
+system that TensorFlow knows, where locks do not.
+"""
+
+import json
+import logging
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from ssd300.datasets.errors import InputError
+from ssd300.datasets.files import read_file, write_atomically
+
+NAME = ".lease"
+_RENEW = 10.0  # seconds between two renewals
+_EXPIRY = 60.0  # seconds after which a lease that was not renewed is free
+_PATIENCE = 0.3  # seconds in which two that start together see each other's lease
+_LOG = logging.getLogger(__name__)
+
+
+@contextmanager
+def lease(folder: str, *, what: str) -> Iterator[None]:
+    """Holds the lease of an existing folder for as long as the context lasts.
+
+    Args:
+        folder: any folder that ``tf.io.gfile`` can write to.
+        what: who holds it, for the message that the second one gets, such as ``preprocess``.
+
+    Raises:
+        InputError: another process holds it; the message names the process and its host.
+    """
+    path = f"{folder}/{NAME}"
+    own = {"what": what, "host": platform.node(), "pid": os.getpid(), "id": uuid.uuid4().hex}
+    _refuse_if_held(path, folder)
+    if "://" in folder:
+        # Of several that found it free, the last to write has it; the others see that after a moment.
+        _write(path, own)
+        time.sleep(_PATIENCE)
+    else:
+        _link(path, own)
+    if _read(path).get("id") != own["id"]:
+        _refuse_if_held(path, folder)
+        raise InputError(f"{folder} is in use by another process that has started at the same time")
+    ended = threading.Event()
+    renewal = threading.Thread(target=_renew, args=(path, own, ended), daemon=True)
+    renewal.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        renewal.join()
+        if _read(path).get("id") == own["id"]:
+            tf.io.gfile.remove(path)
+
+
+def _refuse_if_held(path: str, folder: str) -> None:
+    held = _read(path)
+    if not held or _is_free(held):
+        return
+    raise InputError(
+        f"{folder} is in use by {held['what']}, process {held['pid']} on {held['host']}; wait until it has ended, "
+        f"or choose another folder (after a crash on another machine its lease ends within {_EXPIRY:.0f} seconds)"
+    )
+
+
+def _link(path: str, own: dict[str, Any]) -> None:
+    """Writes the lease on this machine's disk, where of several that try at once exactly one succeeds."""
+    left = _read(path)
+    new = f"{path}.tmp-{own['id']}"
+    _write(new, own)
+    try:
+        if Path(path).exists():  # its owner is gone
+            old = f"{new}-old"
+            with suppress(FileNotFoundError):
+                Path(path).rename(old)
+            if _read(old).get("id") != left.get("id"):  # another one has replaced it meanwhile, and gets it back
+                Path(old).replace(path)
+            Path(old).unlink(missing_ok=True)
+        with suppress(FileExistsError):
+            os.link(new, path)
+    finally:
+        Path(new).unlink(missing_ok=True)
+
+
+def _is_free(held: dict[str, Any]) -> bool:
+    """Whether the owner of a lease is gone."""
+    if time.time() - held["renewed"] > _EXPIRY:
+        return True
+    if held["host"] != platform.node():
+        return False
+    try:
+        os.kill(held["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _renew(path: str, own: dict[str, Any], ended: threading.Event) -> None:
+    while not ended.wait(_RENEW):
+        if _read(path).get("id") != own["id"]:  # this process was stopped for so long that another one took it over
+            _LOG.error("%s is now held by another process; stop this one", path)
+            return
+        _write(path, own)
+
+
+def _write(path: str, own: dict[str, Any]) -> None:
+    write_atomically(path, json.dumps({**own, "renewed": time.time()}))
+
+
+def _read(path: str) -> dict[str, Any]:
+    """The lease in a file; empty if there is none, or none that can be understood."""
+    content = read_file(path)
+    try:
+        held = json.loads(content or b"{}")
+        return held if {"what", "host", "pid", "id", "renewed"} <= held.keys() else {}
+    except (ValueError, AttributeError):
+        return {}
