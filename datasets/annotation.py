@@ -1,6 +1,8 @@
 """A Pascal-VOC annotation: parsing its XML, and its coordinates as fractions of the image."""
 
 import math
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 from xml.etree import ElementTree
@@ -8,6 +10,7 @@ from xml.etree import ElementTree
 import defusedxml.ElementTree
 from defusedxml.common import DefusedXmlException
 
+from ssd300.datasets.classes import fold
 from ssd300.datasets.faults import RejectedError
 
 Convention = Literal["caffe", "inclusive"]
@@ -15,6 +18,8 @@ CONVENTIONS: tuple[Convention, ...] = ("caffe", "inclusive")
 
 # Far beyond any image; larger numbers are damage, and their products would leave float32.
 LARGEST_COORDINATE = 1e6
+
+_DECLARATION = re.compile(rb"""<\?xml\s[^>]*?encoding\s*=\s*["'](?P<name>[A-Za-z0-9._-]+)["'][^>]*\?>""")
 
 
 @dataclass(frozen=True)
@@ -38,48 +43,120 @@ class Annotation:
         size: ``(width, height)`` as the XML claims, None where it claims nothing usable.
         objects: the objects in the order of the XML. The parts of a person (``<part>``) are not among them.
         in_fractions: whether the corners are fractions of the image, as other formats than VOC have them.
+        filename: name of the image's file as the XML claims, without folders; empty where it claims none.
     """
 
     size: tuple[int, int] | None
     objects: tuple[VocObject, ...]
     in_fractions: bool = False
+    filename: str = ""
 
 
 def parse_annotation(xml: bytes, path: str) -> Annotation:
     """The annotation in `xml`, whose file `path` only serves the messages.
 
+    Objects are found wherever they are in the tree, and elements by their names in any case: tools differ. A box that
+    belongs to no object is a fault, so that none is lost.
+
     Raises:
         RejectedError: the XML cannot be used; the fault says why.
     """
     root = _parse(xml, path)
-    if root.tag != "annotation":
+    if not _is(root, "annotation"):
         raise RejectedError("not_voc_xml", path, f"expected the root element <annotation>, got <{root.tag}>")
-    objects = tuple(_parse_object(element, path) for element in root.findall("object"))
-    return Annotation(_parse_size(root), objects)
+    found = list(_walk(root, closed="object"))
+    if any(_is(element, "bndbox") for element in found):
+        raise RejectedError("not_voc_xml", path, "a <bndbox> is outside of any <object>, so its class is unknown")
+    objects = tuple(one for element in found if _is(element, "object") for one in _parse_object(element, path))
+    filename = _text(root, "filename").replace("\\", "/").rpartition("/")[2].strip()
+    return Annotation(_parse_size(root), objects, filename=filename)
 
 
 def _parse(xml: bytes, path: str) -> ElementTree.Element:
-    # Entities, internal or external, need a DOCTYPE. Without one, and in an encoding whose ASCII is ASCII (no zero
-    # bytes), the C parser has nothing to expand and is three times faster than defusedxml's Python one.
-    suspicious = b"<!DOCTYPE" in xml or b"\0" in xml
     try:
-        return (defusedxml.ElementTree if suspicious else ElementTree).fromstring(xml)
+        try:
+            return _root(xml)
+        except (ElementTree.ParseError, ValueError, LookupError) as error:
+            again = None if isinstance(error, DefusedXmlException) else _as_utf8(xml)
+            if again is None:
+                raise
+            return _root(again)
     except DefusedXmlException as error:
         raise RejectedError("forbidden_xml", path, f"entities are refused: {error}") from None
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise RejectedError("malformed_xml", path, f"not well-formed XML: {error}") from None
 
 
-def _parse_object(element: ElementTree.Element, path: str) -> VocObject:
-    name = (element.findtext("name") or "").strip("\r\n\t")
-    if not name.strip():
+def _root(xml: bytes) -> ElementTree.Element:
+    # Entities, internal or external, need a DOCTYPE. Without one, and in an encoding whose ASCII is ASCII (no zero
+    # bytes), the C parser has nothing to expand and is three times faster than defusedxml's Python one.
+    suspicious = b"<!DOCTYPE" in xml or b"\0" in xml
+    return (defusedxml.ElementTree if suspicious else ElementTree).fromstring(xml)
+
+
+def _as_utf8(xml: bytes) -> bytes | None:
+    """As UTF-8, XML of an encoding that Python knows and the parser does not: ``utf8``, GBK, Shift JIS.
+
+    None if it is not of one.
+    """
+    declared = _DECLARATION.match(xml)
+    if declared is None:
+        return None
+    name = declared["name"].decode("ascii").lower()
+    if name.startswith(("utf-16", "utf16")):  # what was just read as ASCII is not; some tools say so all the same
+        name = "utf-8"
+    # GB18030 contains the other two, as whose text editors save it.
+    name = {"gb2312": "gb18030", "gbk": "gb18030"}.get(name, name)
+    try:
+        return xml[declared.end() :].decode(name).encode()
+    except (LookupError, ValueError):
+        return None
+
+
+def _walk(elements: Iterable[ElementTree.Element], *, closed: str) -> Iterator[ElementTree.Element]:
+    """The elements and all that they hold, in the order of the document; not what elements called `closed` hold."""
+    waiting = list(elements)[::-1]  # a list and no recursion: XML may be as deep as it likes
+    while waiting:
+        element = waiting.pop()
+        yield element
+        if element.tag.lower() != closed:
+            waiting += reversed(element)
+
+
+def _is(element: ElementTree.Element, *tags: str) -> bool:
+    return element.tag.lower() in tags
+
+
+def _child(element: ElementTree.Element, tag: str) -> ElementTree.Element | None:
+    return next((child for child in element if _is(child, tag)), None)
+
+
+def _text(element: ElementTree.Element, tag: str) -> str:
+    """The text of a child, empty if there is none."""
+    child = _child(element, tag)
+    return "" if child is None else child.text or ""
+
+
+def _parse_object(element: ElementTree.Element, path: str) -> Iterator[VocObject]:
+    """The objects of one element: some tools write one for each class, with all of its boxes."""
+    name = fold(_text(element, "name"))
+    if not name:
         raise RejectedError("not_voc_xml", path, "an <object> has no <name>")
-    box = element.find("bndbox")
-    if box is None:
+    boxes = [child for child in element if _is(child, "bndbox")]
+    if not boxes:
         raise RejectedError("incomplete_box", path, f"object {name!r} has no <bndbox>")
+    inner = sum(_is(one, "bndbox", "object") for one in _walk(element, closed="part"))
+    if inner != len(boxes) or sum(_is(child, "name") for child in element) > 1:
+        raise RejectedError("not_voc_xml", path, f"object {name!r} holds a second name, or boxes of no object")
+    difficult, truncated = (_flag(element, tag) for tag in ("difficult", "truncated"))
+    for box in boxes:
+        yield VocObject(name, **_corners(box, name, path), difficult=difficult, truncated=truncated)
+
+
+def _corners(box: ElementTree.Element, name: str, path: str) -> dict[str, float]:
     corners = {}
     for corner in ("xmin", "ymin", "xmax", "ymax"):
-        text = (box.findtext(corner) or "").strip()
+        text = _text(box, corner).strip()
         if not text:
             raise RejectedError("incomplete_box", path, f"object {name!r} has no <{corner}>")
         try:
@@ -89,16 +166,19 @@ def _parse_object(element: ElementTree.Element, path: str) -> VocObject:
         if not abs(number) <= LARGEST_COORDINATE:
             raise RejectedError("bad_number", path, f"object {name!r}: <{corner}> must be a number, got {text[:40]!r}")
         corners[corner] = number
-    return VocObject(name, difficult=_flag(element, "difficult"), truncated=_flag(element, "truncated"), **corners)
+    return corners
 
 
 def _flag(element: ElementTree.Element, tag: str) -> bool:
-    return (element.findtext(tag) or "").strip().lower() in ("1", "true", "yes")
+    return _text(element, tag).strip().lower() in ("1", "true", "yes")
 
 
 def _parse_size(root: ElementTree.Element) -> tuple[int, int] | None:
+    size = _child(root, "size")
+    if size is None:
+        return None
     try:
-        width, height = (round(float(root.findtext(f"size/{side}") or "")) for side in ("width", "height"))
+        width, height = (round(float(_text(size, side))) for side in ("width", "height"))
     except (ValueError, OverflowError):
         return None
     return (width, height) if width > 0 and height > 0 else None

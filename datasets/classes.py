@@ -1,10 +1,13 @@
 """Class lists: names in the order of their labels. Label 0 is the background; classes count from 1."""
 
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ssd300.datasets.errors import InputError
+from ssd300.datasets.files import read_file, resolve_path
 
 BACKGROUND = "background"
 
@@ -15,9 +18,17 @@ VOC_NAMES = (
 )  # fmt: skip
 
 
+def fold(name: str) -> str:
+    """A class name as it is used everywhere: in Unicode's composed form (NFC), each run of whitespace one space.
+
+    XML formatters break lines within names; whoever lists names line by line would count two.
+    """
+    return " ".join(unicodedata.normalize("NFC", name).split())
+
+
 def canonical(name: str) -> str:
-    """A class name normalized in case and whitespace: ``" Dining  Table"`` and ``"diningtable"`` are one."""
-    return "".join(name.split()).lower()
+    """A class name without case and whitespace: that of ``"Dining  Table"`` and ``"diningtable"`` is the same."""
+    return "".join(unicodedata.normalize("NFC", name).split()).lower()
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,7 @@ class ClassList:
     """The classes of a dataset.
 
     Attributes:
-        names: class names without the background; the first has label 1.
+        names: class names without the background, folded; the first has label 1.
     """
 
     names: tuple[str, ...]
@@ -33,21 +44,28 @@ class ClassList:
     def __post_init__(self) -> None:
         if not self.names:
             raise InputError("a class list needs at least one class, got none")
-        seen: dict[str, str] = {}
-        for name in self.names:
-            key = canonical(name)
-            if not key or key == BACKGROUND:
-                raise InputError(f"class names must not be empty or {BACKGROUND!r}, got {name!r}")
-            if key in seen:
-                raise InputError(f"class names must differ, got {seen[key]!r} and {name!r}")
-            seen[key] = name
-        object.__setattr__(self, "_labels", {canonical(name): i for i, name in enumerate(self.names, start=1)})
-        object.__setattr__(self, "_exact", frozenset(self.names))
+        names = tuple(map(fold, self.names))
+        seen: set[str] = set()
+        for name in names:
+            if not name:
+                raise InputError("class names must not be empty")
+            if name in seen:
+                raise InputError(f"class names must differ, got {name!r} twice")
+            seen.add(name)
+        object.__setattr__(self, "names", names)
+        labels = {name: i for i, name in enumerate(names, start=1)}
+        counts = Counter(map(canonical, names))
+        loose = {canonical(name): i for name, i in labels.items() if counts[canonical(name)] == 1}
+        object.__setattr__(self, "_labels", labels)
+        object.__setattr__(self, "_loose", loose)  # labels by names without case and whitespace, if these differ
 
     def label(self, name: str) -> int:
-        """The label of a class name in any case and whitespace; KeyError if it is not in the list."""
-        labels: dict[str, int] = self._labels  # type: ignore[attr-defined]
-        return labels[canonical(name)]
+        """The label of a class name; KeyError if it is not in the list.
+
+        Case and whitespace do not matter, except where two names of the list differ in nothing else.
+        """
+        label: int | None = self._labels.get(fold(name))  # type: ignore[attr-defined]
+        return self._loose[canonical(name)] if label is None else label  # type: ignore[attr-defined]
 
     def name(self, label: int) -> str:
         """The class name of a label, from 1; IndexError for any other."""
@@ -56,39 +74,52 @@ class ClassList:
         return self.names[label - 1]
 
     def is_exact(self, name: str) -> bool:
-        """Whether `name` is spelled as in the list."""
-        exact: frozenset[str] = self._exact  # type: ignore[attr-defined]
-        return name in exact
+        """Whether `name` is spelled as in the list, but for whitespace at its ends and line breaks."""
+        return fold(name) in self._labels  # type: ignore[attr-defined]
 
     @property
     def with_background(self) -> tuple[str, ...]:
-        """All names in the order of the labels, the background first."""
-        return (BACKGROUND, *self.names)
+        """All names in the order of the labels, the background first; no two are alike."""
+        background = BACKGROUND
+        while background in self.names:
+            background = f"_{background}_"
+        return (background, *self.names)
 
 
 VOC = ClassList(VOC_NAMES)
 
 
 def read_class_file(path: str | Path) -> ClassList:
-    """The class list in a text file: one name per line, in the order of the labels; ``#`` begins a comment line."""
+    """The class list in a text file: one name per line, in the order of the labels; ``#`` begins a comment line.
+
+    Raises:
+        InputError: there is no such file, it is not UTF-8, or its names are no class list.
+    """
+    content = read_file(resolve_path(str(path)))
+    if content is None:
+        raise InputError(f"the class list {path} cannot be read: there is no such file")
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"the class list {path} cannot be read: {error}"
-        raise InputError(message) from None
-    names = tuple(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
-    try:
-        return ClassList(names)
+        lines = content.decode("utf-8-sig").splitlines()  # Windows editors begin a file with a byte order mark
+        return ClassList(tuple(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")))
+    except UnicodeDecodeError as error:
+        raise InputError(f"the class list {path} is not UTF-8: {error}") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
 
 def from_names(names: Iterable[str]) -> ClassList:
-    """All names that occur as a class list, sorted; of spellings that differ in case or spaces, the most frequent."""
-    spellings: dict[str, dict[str, int]] = {}
-    for name in names:
-        counts = spellings.setdefault(canonical(name), {})
-        counts[name.strip()] = counts.get(name.strip(), 0) + 1
+    """All names that occur as a class list, sorted; of spellings that differ in whitespace alone, the most frequent."""
+    spellings: dict[str, Counter[str]] = {}
+    for name, count in Counter(map(fold, names)).items():
+        spellings.setdefault(name.replace(" ", ""), Counter())[name] += count
     spellings.pop("", None)
-    best = {key: min(counts, key=lambda name: (-counts[name], name)) for key, counts in spellings.items()}
-    return ClassList(tuple(best[key] for key in sorted(best)))
+    best = [min(counts, key=lambda name: (-counts[name], name)) for counts in spellings.values()]
+    return ClassList(tuple(sorted(best, key=lambda name: (canonical(name), name))))
+
+
+def alike(classes: ClassList) -> list[tuple[str, ...]]:
+    """The classes whose names differ in case or whitespace alone, those that are alike together."""
+    groups: dict[str, list[str]] = {}
+    for name in classes.names:
+        groups.setdefault(canonical(name), []).append(name)
+    return [tuple(names) for names in groups.values() if len(names) > 1]

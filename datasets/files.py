@@ -10,7 +10,7 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from ssd300.datasets.errors import InputError, StorageError
@@ -30,6 +30,11 @@ def resolve_path(path: str) -> str:
     if "://" in path or not path:
         return path
     return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - a Path keeps "..", and costs more
+
+
+def real_path(path: str) -> str:
+    """The path without links: the same for all paths of one file on this machine's disks."""
+    return path if "://" in path else os.path.realpath(path)
 
 
 def read_file(path: str) -> bytes | None:
@@ -119,6 +124,34 @@ def names_in(folder: str) -> list[str]:
     import tensorflow as tf
 
     return [name.rstrip("/") for name in tf.io.gfile.listdir(folder)]
+
+
+def files_below(folder: str) -> list[str]:
+    """Paths, in the folder, of all files in it and its sub-folders, sorted; linked folders are followed once.
+
+    Raises:
+        UnicodeError: a name is not UTF-8.
+    """
+    import tensorflow as tf
+
+    found, seen = [], set()
+    for parent, folders, names in (tf.io.gfile.walk if "://" in folder else _walk)(folder):
+        if (real := real_path(parent)) in seen:  # a link to a folder above it
+            folders.clear()
+            continue
+        seen.add(real)
+        inside = parent[len(folder) :].strip("/")
+        found += [f"{inside}/{name}" if inside else name for name in names]
+    for path in found:
+        path.encode()
+    return sorted(found)
+
+
+def _walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
+    def fail(error: OSError) -> None:
+        raise StorageError(str(error.filename), error.strerror or str(error))
+
+    return os.walk(folder, onerror=fail, followlinks=True)
 
 
 def write_atomically(path: str, text: str) -> None:

@@ -18,13 +18,13 @@ from ssd300.datasets.encoded_dataset import (
     EncodedDataset,
 )
 from ssd300.datasets.errors import InputError, JobError
-from ssd300.datasets.faults import DROPPED_EMPTY
+from ssd300.datasets.faults import DROPPED_EMPTY, most_frequent
 from ssd300.datasets.files import names_in, write_atomically
 from ssd300.datasets.record import VERSION, tfds_features
 from ssd300.datasets.sources.base import copy_split
 from ssd300.preprocessing.job_folder import CHECK, WORK, claim, folder_path, is_complete, make_folder
 from ssd300.preprocessing.plan import Plan, make_plan
-from ssd300.preprocessing.report.summary import build_report, most_frequent, rejected_lines
+from ssd300.preprocessing.report.summary import build_report, rejected_lines
 from ssd300.preprocessing.runners.encode_all import encode_all
 from ssd300.preprocessing.runners.execution import Execution
 from ssd300.preprocessing.settings import PreprocessSettings

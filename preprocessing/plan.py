@@ -105,16 +105,20 @@ def make_plan(settings: PreprocessSettings) -> Plan:
     splits_of: dict[str, dict[str, tuple[str, ...]]] = {}  # by root and id; most tuples are one and the same
     for split in dict.fromkeys(source.split for source in settings.sources):
         found = findings[split] = Counter()
+        looked_through: set[str] = set()
         shuffled: list[PlannedPicture] = []
         in_order: list[list[PlannedPicture]] = []
         for number, source in enumerate(settings.sources):
             if source.split != split:
                 continue
             ids = source.ids()
+            if (ignored := source.ignored()) and source.real_root not in looked_through:
+                looked_through.add(source.real_root)
+                found.update(ignored)
             pictures = shuffled
             if source.sequential:
                 in_order.append(pictures := [])
-            seen, alone = splits_of.setdefault(source.root, {}), (split,)
+            seen, alone = splits_of.setdefault(source.real_root, {}), (split,)
             for picture_id in ids:
                 splits = seen.get(picture_id)
                 if splits is not None and split in splits:

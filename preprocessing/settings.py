@@ -41,6 +41,7 @@ class PreprocessSettings:
         0.0, "leave out objects narrower or lower than this", at_least=0, below=math.inf, metavar="PIXELS"
     )
     drop_empty: bool = option(False, "leave out images without an object")
+    strict: bool = option(False, "reject an image with a box of no area, instead of leaving out the box")
     seed: int = option(0, "seed of the order of the records, and of the augmented copies", at_least=0)
     shard_size: int = option(512, "maximum number of images per file", at_least=1, at_most=100_000)
     copies: int = option(

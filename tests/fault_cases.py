@@ -1,12 +1,9 @@
 """Faulty and good files, and what is expected of each: the cases of test_every_fault.py."""
 
-import io
-import struct
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
+from fault_pictures import jpeg, pixels, png_of_16_bits, png_that_claims, saved, turned, upside_down
 from PIL import Image
 
 from ssd300.datasets.classes import ClassList
@@ -16,47 +13,6 @@ CLASSES = ClassList(("ant", "bee", "cat"))
 BOX = (30, 20, 150, 100)
 FRACTIONS = [0.1, 0.1, 0.5, 0.5]  # of BOX in 300x200, as ymin, xmin, ymax, xmax
 TAGS = ("xmin", "ymin", "xmax", "ymax")
-
-
-def pixels(width: int = 300, height: int = 200) -> np.ndarray:
-    across, down = np.linspace(0, 255, width)[None], np.linspace(200, 0, height)[:, None]
-    return np.stack([across + 0 * down, 0 * across + down, 0 * (across + down) + 90], axis=-1).astype(np.uint8)
-
-
-def saved(image: Image.Image, encoding: str = "JPEG", **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, encoding, **options)
-    return buffer.getvalue()
-
-
-def jpeg(width: int = 300, height: int = 200, **options) -> bytes:
-    return saved(Image.fromarray(pixels(width, height)), **options)
-
-
-def turned(orientation: int) -> bytes:
-    """A JPEG of 200x300 in the file that is 300x200 when it stands upright."""
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return jpeg(200, 300, exif=exif)
-
-
-def png_of_16_bits(pixels: np.ndarray) -> bytes:
-    return tf.io.encode_png(pixels.astype(np.uint16)).numpy()
-
-
-def png_that_claims(width: int, height: int) -> bytes:
-    """A PNG of a few bytes whose header claims this size."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
-        + chunk(b"IEND", b"")
-    )
 
 
 def claimed(width, height) -> str:
@@ -131,7 +87,6 @@ BAD = {
     "xml that is a jpeg": Bad("malformed_xml", jpeg()),
     "xml not utf-8": Bad("malformed_xml", voc(thing("caf\u00e9")).decode().encode("latin-1")),
     "xml of an unknown encoding": Bad("malformed_xml", b'<?xml version="1.0" encoding="klingon"?>' + voc(thing())),
-    "xml of a wide encoding": Bad("malformed_xml", b'<?xml version="1.0" encoding="shift_jis"?>' + voc(thing())),
     "xml of no text encoding": Bad("malformed_xml", b'<?xml version="1.0" encoding="base64"?>' + voc(thing())),
     "xml with an undeclared entity": Bad("malformed_xml", voc(thing("&nbsp;"))),
     "xml after a newline": Bad("malformed_xml", b'\n<?xml version="1.0"?>' + voc(thing())),
@@ -159,10 +114,11 @@ BAD = {
         f"number {text}": Bad("bad_number", voc(thing(corners=(30, text, 150, 100))), says="ymin")
         for text in ("ten", "NaN", "inf", "-inf", "1e300", "1e999", "0x10", "1,5", "1_0", "20 30", "1000001")
     },
-    "area zero width": Bad("no_area", voc(thing(corners=(30, 20, 30, 100)))),
-    "area zero height": Bad("no_area", voc(thing(corners=(30, 20, 150, 20)))),
-    "area zero": Bad("no_area", voc(thing(), thing("bee", (0, 0, 0, 0)))),
-    "area beyond float32": Bad("no_area", voc(thing(corners=("30", "20", "30.0000000001", "100")))),
+    "fractions": Bad("in_fractions", voc(thing(corners=(0.1, 0.1, 0.5, 0.5)), thing("bee", (0, 0, 1, 1))), says="0.5"),
+    "box of no object": Bad("not_voc_xml", voc(thing(), f"<bndbox>{numbers(BOX)}</bndbox>"), says="outside of any"),
+    "object in an object": Bad("not_voc_xml", voc(thing(extra=thing("bee")))),
+    "two names": Bad("not_voc_xml", voc(thing(extra="<name>bee</name>"))),
+    "only a rotated box": Bad("incomplete_box", voc("<object><name>ant</name><robndbox/></object>")),
     "outside right": Bad("outside_picture", voc(thing(corners=(301, 20, 350, 100)))),
     "outside touching": Bad("outside_picture", voc(thing(corners=(300, 20, 350, 100)))),
     "outside above": Bad("outside_picture", voc(thing(corners=(30, -90, 150, -10)))),
@@ -214,6 +170,21 @@ GOOD = {
         b'<?xml version="1.0" encoding="iso-8859-1"?>' + voc(thing(), head="<o>\u00e9</o>").decode().encode("latin-1")
     ),
     "xml deep": Good(DEEP),
+    "xml of a wide encoding": Good(b'<?xml version="1.0" encoding="shift_jis"?>' + voc(thing())),
+    "xml utf8 without its hyphen": Good(b'<?xml version="1.0" encoding="utf8"?>' + voc(thing())),
+    "xml that claims utf-16": Good(b'<?xml version="1.0" encoding="utf-16"?>' + voc(thing())),
+    "xml gbk": Good(b'<?xml version="1.0" encoding="GBK"?>' + voc(thing(), head="<o>\u732b</o>").decode()
+                    .encode("gbk")),
+    "objects nested": Good(voc(f"<objects>{thing()}<o>{thing('bee')}</o></objects>"), (), (FRACTIONS, FRACTIONS),
+                           (ANT, BEE)),
+    "objects in capitals": Good(voc(thing("ant").replace("object>", "Object>").replace("bndbox", "BndBox"))),
+    "several boxes in one object": Good(voc(thing().replace("</bndbox>", f"</bndbox><bndbox>{numbers((1, 1, 9, 9))}"
+                                        "</bndbox>")), (), (FRACTIONS, [0.005, 1 / 300, 0.045, 0.03]), (ANT, ANT)),
+    "area zero width": Good(voc(thing(corners=(30, 20, 30, 100))), ("stray_click", "no_objects"), (), ()),
+    "area zero height": Good(voc(thing(corners=(30, 20, 150, 20))), ("stray_click", "no_objects"), (), ()),
+    "area zero": Good(voc(thing(), thing("bee", (0, 0, 0, 0))), ("stray_click",)),
+    "area beyond float32": Good(voc(thing(corners=("30", "20", "30.0000000001", "100"))),
+                                ("stray_click", "no_objects"), (), ()),
     "no objects": Good(voc(), ("no_objects",), (), ()),
     "annotation with nothing": Good(b"<annotation/>", ("no_objects", "missing_size"), (), ()),
     "parts": Good(voc(thing(extra=f"<part>{thing('head', (1, 1, 9, 9))[8:-9]}</part>"))),
@@ -244,6 +215,10 @@ GOOD = {
     "size half": Good(voc(thing(), size="<size><width>300</width></size>"), ("missing_size",)),
     "size wrong": Good(voc(thing(), size=claimed(640, 480)), ("wrong_size",)),
     "size huge": Good(voc(thing(), size=claimed("1e300", 200)), ("wrong_size",)),
+    "size double": Good(voc(thing(corners=(60, 40, 300, 200)), size=claimed(600, 400)), ("resized_picture",)),
+    "size a third": Good(voc(thing(corners=(10, 6.7, 50, 33.5)), size=claimed(100, 67)), ("resized_picture",)),
+    "size a third without its boxes": Good(voc(thing(), size=claimed(100, 67)), ("wrong_size",)),
+    "size a pixel off": Good(voc(thing(), size=claimed(301, 201)), ("wrong_size",)),
     "size swapped": Good(voc(thing(), size=claimed(200, 300)), ("swapped_size",)),
     "filename elsewhere": Good(voc(thing(), head="<folder>/etc</folder><filename>../../secret.jpg</filename>")),
     "gray": Good(voc(thing()), picture=saved(Image.fromarray(pixels()[..., 1]))),
@@ -271,6 +246,12 @@ GOOD = {
                          ("exif_rotated",), ([0.1, 0.5, 0.5, 0.9],), picture=turned(6), same_bytes=False),
     "turned eight": Good(voc(thing(corners=(20, 30, 100, 150)), size=claimed(200, 300)),
                          ("exif_rotated",), ([0.5, 0.1, 0.9, 0.5],), picture=turned(8), same_bytes=False),
+    "turned around": Good(voc(thing()), ("exif_rotated", "exif_unclear"), picture=upside_down(), same_bytes=False),
+    "turned and without a size": Good(voc(thing(), size=""), ("exif_rotated", "missing_size", "exif_unclear"),
+                                      picture=turned(6), same_bytes=False),
+    "turned and doubled": Good(voc(thing(corners=(40, 60, 200, 300)), size=claimed(400, 600)),
+                               ("exif_rotated", "resized_picture"), ([0.1, 0.5, 0.5, 0.9],), picture=turned(6),
+                               same_bytes=False),
     "exif of no meaning": Good(voc(thing(), size=claimed(200, 300)), (),
                                ([20 / 300, 30 / 200, 100 / 300, 150 / 200],), picture=turned(9)),
     "one pixel": Good(voc(thing(corners=(0, 0, 1, 1)), size=claimed(1, 1)), (),

@@ -1,5 +1,6 @@
 """What a source is: it lists the images of a split and gives each with its annotation, before anything is checked."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -37,6 +38,10 @@ class Source(Protocol):
         """What tells trees, folders or datasets apart."""
 
     @property
+    def real_root(self) -> str:
+        """The root, the same for all spellings of its path."""
+
+    @property
     def path_parts(self) -> tuple[str, ...]:
         """The parts of the root's path; the last of them make its name."""
 
@@ -47,11 +52,14 @@ class Source(Protocol):
     def ids(self) -> list[str]:
         """The ids of all images in a stable order; InputError if they cannot be listed."""
 
+    def ignored(self) -> Counter[str]:
+        """Number of files that are passed over, by the names of `ssd300.datasets.faults.FAULTS`."""
+
     def read(self, ids: Sequence[str]) -> Iterator[RawPicture | RejectedError]:
         """The images of these ids in their order, or why one cannot be used."""
 
-    def class_names(self) -> Iterator[str]:
-        """The class names of all objects, as often as they occur."""
+    def class_names(self) -> Iterator[str | RejectedError]:
+        """The class names of all objects, as often as they occur, or why an annotation cannot be used."""
 
 
 def check_split_name(split: str) -> None:

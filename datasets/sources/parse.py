@@ -5,6 +5,7 @@ from itertools import chain
 
 from ssd300.datasets.classes import VOC, ClassList, from_names, read_class_file
 from ssd300.datasets.errors import InputError
+from ssd300.datasets.faults import RejectedError, most_frequent
 from ssd300.datasets.sources.base import Source
 from ssd300.datasets.sources.folder import FolderSource
 from ssd300.datasets.sources.tfds import SCHEME, TfdsSource
@@ -54,13 +55,22 @@ def resolve_classes(text: str, sources: Sequence[Source]) -> ClassList:
     """The class list that a ``--classes`` argument means: ``voc``, ``auto`` or a file.
 
     Raises:
-        InputError: the file cannot be read, or the annotations name no class.
+        InputError: the file cannot be read, or the annotations name no class; the message says why.
     """
     if text == "voc":
         return VOC
     if text != "auto":
         return read_class_file(text)
-    try:
-        return from_names(chain.from_iterable(source.class_names() for source in sources))
-    except InputError as error:
-        raise InputError(f"classes from {', '.join(map(str, sources))}: {error}") from None
+    names: list[str] = []
+    rejected: list[RejectedError] = []
+    for found in chain.from_iterable(source.class_names() for source in sources):
+        (rejected if isinstance(found, RejectedError) else names).append(found)  # type: ignore[arg-type]
+    if names:
+        return from_names(names)
+    where = ", ".join(map(str, sources))
+    if not rejected:
+        raise InputError(f"classes from {where}: no annotation has an object")
+    raise InputError(
+        f"classes from {where}: no annotation with an object can be used; the most frequent reasons:\n"
+        f"{most_frequent(rejected)}"
+    )

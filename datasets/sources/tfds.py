@@ -1,25 +1,31 @@
 """A TFDS object-detection dataset as a source: any with images and boxes, preferably with class labels."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+import numpy as np
 
 from ssd300.datasets.annotation import LARGEST_COORDINATE, Annotation, VocObject
 from ssd300.datasets.classes import BACKGROUND, canonical
-from ssd300.datasets.errors import InputError
+from ssd300.datasets.errors import InputError, StorageError
 from ssd300.datasets.faults import RejectedError
-from ssd300.datasets.files import exists
+from ssd300.datasets.files import exists, plain_message, real_path, resolve_path
 from ssd300.datasets.sources.base import RawPicture, check_split_name
 
 SCHEME = "tfds:"
+_INFO = "dataset_info.json"  # of a prepared dataset
 
 # Flags of an object by the names that datasets give them. A crowd (COCO) or a group (Open Images) becomes difficult,
 # as in Caffe's reader of COCO: it trains, and evaluation counts it neither way.
 _DIFFICULT = ("is_difficult", "is_crowd", "is_group_of")
 _TRUNCATED = ("is_truncated",)
+# Datasets whose boxes count from the bottom of the image, although they say that they do as TFDS does.
+_UPSIDE_DOWN = ("kitti",)
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class TfdsSource:
 
     Attributes:
         split: name of the split in the encoded dataset, letters, digits and underscores.
-        name: of a dataset, such as ``voc/2012``, or the folder of a prepared one.
+        name: of a dataset, such as ``voc/2012``, or the folder of a prepared one, which is made absolute.
         tfds_split: ``train`` or a slice such as ``train[:80%]``.
     """
 
@@ -55,6 +61,9 @@ class TfdsSource:
             raise InputError(
                 f"expected the name of a TFDS dataset and its split, got {self.name!r}, {self.tfds_split!r}"
             )
+        folder = resolve_path(self.name)  # a name such as voc/2012 could be one, too
+        if "://" not in folder and Path(folder, _INFO).is_file():
+            object.__setattr__(self, "name", folder)
 
     def __str__(self) -> str:
         return f"{self.split}={self.root}:{self.tfds_split}"
@@ -68,10 +77,18 @@ class TfdsSource:
         return type(self), (self.split, self.name, self.tfds_split)  # without the builder
 
     @property
+    def _is_folder(self) -> bool:
+        return self.name.startswith("/") or "://" in self.name
+
+    @property
+    def real_root(self) -> str:
+        """The root; the links of a prepared dataset's folder are followed."""
+        return f"{SCHEME}{real_path(self.name)}" if self._is_folder else self.root
+
+    @property
     def path_parts(self) -> tuple[str, ...]:
         """The dataset's name, or the parts of its folder's path."""
-        registered = self.name.count("/") <= 1 and not self.name.startswith((".", "/"))
-        return ("tfds", self.name.replace("/", "-")) if registered else PurePosixPath(self.name).parts
+        return PurePosixPath(self.name).parts if self._is_folder else ("tfds", self.name.replace("/", "-"))
 
     @property
     def content(self) -> str:
@@ -112,13 +129,18 @@ class TfdsSource:
             split, first = parsed[start]
             yield from self._read_neighbors(split, first, ids[start:stop])
 
-    def class_names(self) -> Iterator[str]:
+    def ignored(self) -> Counter[str]:
+        """Nothing: all examples of the split are read."""
+        return Counter()
+
+    def class_names(self) -> Iterator[str | RejectedError]:
         """The names of all classes, whether they occur or not."""
         keys = self._keys
         if keys.label is None:
             yield keys.objects
         else:  # some datasets, ours among them, count the background as a class
-            yield from (name for name in self._label_feature(keys).names if canonical(name) != BACKGROUND)
+            names = self._label_feature(keys).names
+            yield from names[1:] if canonical(names[0]).strip("_") == BACKGROUND else names
 
     def _read_neighbors(self, split: str, first: int, ids: Sequence[str]) -> Iterator[RawPicture | RejectedError]:
         import tensorflow as tf
@@ -128,9 +150,11 @@ class TfdsSource:
             path = f"{self.root}/{picture_id}"
             try:
                 example = next(examples)
-            except (StopIteration, tf.errors.OpError) as error:
-                yield RejectedError("missing_picture", path, f"the dataset gives no such example: {error!r}")
+            except StopIteration:
+                yield RejectedError("missing_picture", path, "the dataset gives no such example")
                 continue
+            except tf.errors.OpError as error:  # a file is damaged, or cannot be read at the moment
+                raise StorageError(path, plain_message(error)) from None
             try:
                 yield self._raw_picture(example, path)
             except RejectedError as error:
@@ -153,6 +177,8 @@ class TfdsSource:
         keys = self._keys
         objects = example[keys.objects]
         boxes = objects[keys.box].numpy()
+        if self._builder.name in _UPSIDE_DOWN:
+            boxes = np.stack([1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]], axis=1)
         if not (abs(boxes) <= LARGEST_COORDINATE).all():
             raise RejectedError("bad_number", path, f"a box must be of numbers, got {boxes.tolist()}")
         names = [keys.objects] * len(boxes) if keys.label is None else self._names(objects[keys.label].numpy())
@@ -181,7 +207,7 @@ class TfdsSource:
         import tensorflow_datasets as tfds
 
         try:
-            if exists(f"{self.name}/dataset_info.json"):
+            if self._is_folder and exists(f"{self.name}/{_INFO}"):
                 return tfds.builder_from_directory(self.name)
             return tfds.builder(self.name)
         except (tfds.core.registered.DatasetNotFoundError, ValueError, AssertionError) as error:
@@ -200,12 +226,19 @@ class TfdsSource:
             boxes = [name for name, part in inner.items() if isinstance(part, tfds.features.BBoxFeature)]
             labels = [name for name, part in inner.items() if isinstance(part, tfds.features.ClassLabel)]
             if images and boxes:
+                self._check_format(inner[boxes[0]].bbox_format)
                 label = "label" if "label" in labels else next(iter(labels), None)
                 return _Keys("image" if "image" in images else images[0], key, boxes[0], label)
         raise InputError(
             f"source {self}: expected a dataset with an image and a sequence of objects with boxes, "
             f"its features are {', '.join(features)}"
         )
+
+    def _check_format(self, boxes: Any) -> None:
+        """Checks how boxes are stored; datasets that were prepared before there was a choice do not say it."""
+        stored = getattr(boxes, "value", boxes)
+        if stored not in (None, "REL_YXYX"):
+            raise InputError(f"source {self}: its boxes are stored as {stored}; only REL_YXYX, TFDS's own, can be read")
 
 
 def _flags(objects: dict[str, Any], names: Sequence[str], count: int) -> list[bool]:

@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +48,8 @@ def check_picture(data: bytes, path: str, *, decode: bool = True, max_pixels: in
     if not data:
         raise RejectedError("empty_picture", path, "the file has no bytes")
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        # Pillow warns of what it reads all the same (EXIF cut short, a palette with transparency) and names no file.
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise RejectedError(

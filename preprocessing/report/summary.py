@@ -29,6 +29,7 @@ def _totals(report: ShardReport, plan: Plan) -> dict[str, Any]:
         "rejected_by_fault": dict(faults.most_common()),
         "repaired": _with_action(report.findings, "repaired"),
         "kept": _with_action(report.findings, "kept"),
+        "ignored": _with_action(report.findings, "ignored"),
         "negatives": report.negatives,
         "objects": {name: report.objects[name] for name in plan.settings.classes.names},
         "difficult": report.difficult,
@@ -60,18 +61,6 @@ def rejected_lines(rejects: list[Reject]) -> str:
     return "".join(json.dumps(asdict(reject), ensure_ascii=False) + "\n" for reject in rejects)
 
 
-def most_frequent(rejects: list[Reject], limit: int = 10) -> str:
-    """The most frequent faults among rejected images, each with its count and an example."""
-    examples: dict[str, Reject] = {}
-    for reject in rejects:
-        examples.setdefault(reject.fault, reject)
-    counts = Counter(reject.fault for reject in rejects).most_common(limit)
-    return "\n".join(
-        f"  {count:>7,}  {fault}, for example {examples[fault].path}: {examples[fault].message}"
-        for fault, count in counts
-    )
-
-
 def summary(report: dict[str, Any]) -> str:
     """The report as a few lines of text."""
     lines = [f"{'split':<14}{'read':>10}{'written':>10}{'rejected':>10}{'objects':>10}{'matches':>10}{'MB':>10}"]
@@ -92,7 +81,7 @@ def summary(report: dict[str, Any]) -> str:
     whole = report["total"]
     lines += ["", "objects by class:  " + _counts(whole["objects"])]
     lines += ["matches by stage:  " + _counts(whole["matches"])]
-    for title, key in (("repaired", "repaired"), ("kept", "kept"), ("rejected", "rejected_by_fault")):
+    for title, key in (("repaired",) * 2, ("kept",) * 2, ("rejected", "rejected_by_fault"), ("ignored",) * 2):
         if whole[key]:
             lines += [f"{title + ':':<19}" + _counts(whole[key])]
     if whole["unreached_objects"]:

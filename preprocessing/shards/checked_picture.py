@@ -58,5 +58,6 @@ def check_raw_picture(raw: RawPicture, name: str, settings: PreprocessSettings) 
         path=raw.annotation_path,
         min_size=settings.min_size,
         drop_empty=settings.drop_empty,
+        strict=settings.strict,
     )
     return CheckedPicture(name, PurePosixPath(raw.path).name, picture, truth)

@@ -28,6 +28,7 @@ def identity_of(plan: Plan) -> Identity:
             "pictures": hashlib.sha256(json.dumps(pictures).encode()).hexdigest(),
             "min_size": settings.min_size,
             "drop_empty": settings.drop_empty,
+            "strict": settings.strict,
             "seed": settings.seed,
             "copies": {split: settings.copies for split in plan.splits if settings.number_of_copies(split)},
             "copy_augmentation": asdict(settings.copy_augmentation) if settings.copies else None,

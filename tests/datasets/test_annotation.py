@@ -46,6 +46,7 @@ def fault_of(xml: bytes) -> str:
 def test_a_full_annotation_is_read_in_order_without_the_parts():
     assert parse_annotation(FULL, "a.xml") == Annotation(
         size=(300, 200),
+        filename="000003.jpg",
         objects=(
             VocObject("person", xmin=8, ymin=12, xmax=120, ymax=199, difficult=False, truncated=True),
             VocObject("dog", xmin=45.70000076293945, ymin=10, xmax=299.5, ymax=150, difficult=True, truncated=False),
@@ -60,7 +61,9 @@ def test_a_part_before_the_objects_own_box_is_ignored_too():
 
 
 def test_an_annotation_without_objects_is_a_negative():
-    assert parse_annotation(b"<annotation><filename>x</filename></annotation>", "a.xml") == Annotation(None, ())
+    assert parse_annotation(b"<annotation><filename>x</filename></annotation>", "a.xml") == Annotation(
+        None, (), filename="x"
+    )
 
 
 def test_spaces_around_numbers_and_newlines_around_names_do_not_matter():

@@ -26,7 +26,7 @@ def test_the_tree_is_a_voc_tree(tmp_path):
     for picture_id in train + test:
         with open(source.annotation_path(picture_id), "rb") as file:  # noqa: PTH123
             annotation = parse_annotation(file.read(), picture_id)
-        with Image.open(source.picture_paths(picture_id)[0]) as image:
+        with Image.open(next(source.read([picture_id])).path) as image:
             assert image.format == "JPEG"
             assert image.size == annotation.size
         assert 1 <= len(annotation.objects) <= 3

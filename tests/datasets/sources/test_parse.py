@@ -32,7 +32,7 @@ def test_parse(text, expected):
 @pytest.mark.parametrize(
     ("source", "text"),
     [
-        (FolderSource("train", "VOCdevkit/VOC2007", "trainval"), "train=VOCdevkit/VOC2007:trainval"),
+        (FolderSource("train", "/data/VOC2007", "trainval"), "train=/data/VOC2007:trainval"),
         (FolderSource("train", "gs://bucket/pictures"), "train=gs://bucket/pictures"),
         (TfdsSource("test", "voc/2012", "validation"), "test=tfds:voc/2012:validation"),
     ],
@@ -129,10 +129,13 @@ def test_an_image_set_that_is_not_text_is_an_error(voc_tree):
 def test_paths_of_a_picture(tmp_path, annotations, pictures):
     root = f"{tmp_path}/VOC2007"
     Path(f"{root}{annotations}").mkdir(parents=True)
+    Path(f"{root}{pictures}").mkdir(parents=True, exist_ok=True)
     source = FolderSource("train", root, "train")
     assert source.annotation_path("000012") == f"{root}{annotations}/000012.xml"
-    assert source.picture_paths("000012")[0] == f"{root}{pictures}/000012.jpg"
-    assert f"{root}{pictures}/000012.png" in source.picture_paths("000012")
+    Path(f"{root}{annotations}/000012.xml").write_bytes(b"<annotation/>")
+    Path(f"{root}{pictures}/000012.png").write_bytes(b"x")
+    (found,) = source.read(["000012"])
+    assert found.path == f"{root}{pictures}/000012.png"
 
 
 @pytest.mark.parametrize("folder", ["ImageSets/Main/", "ImageSets/", ""])
@@ -218,14 +221,17 @@ def test_class_names_are_not_taken_from_outside_the_tree(voc_tree, voc_xml):
     box = (30, 20, 150, 100)
     root = voc_tree({"a": [("ant", *box)]}, image_sets={"train": ["a", "../../outside"]},
         files={"../outside.xml": voc_xml([("secret", *box)])})  # fmt: skip
-    assert list(FolderSource("train", str(root), "train").class_names()) == ["ant"]
+    name, error = FolderSource("train", str(root), "train").class_names()
+    assert (name, error.fault) == ("ant", "unsafe_id")
 
 
 def test_class_names_are_those_of_the_annotations_that_can_be_used(voc_tree):
     box = (30, 20, 150, 100)
     root = voc_tree({"a": [("bee", *box), ("ant", *box)], "b": [("bee", *box)], "c": [("dog", *box)], "d": []},
         files={"Annotations/c.xml": b"<annotation>", "Annotations/d.xml": None})  # fmt: skip
-    assert list(FolderSource("train", str(root), "train").class_names()) == ["bee", "ant", "bee"]
+    *names, broken, missing = FolderSource("train", str(root), "train").class_names()
+    assert names == ["bee", "ant", "bee"]
+    assert (broken.fault, missing.fault) == ("malformed_xml", "missing_annotation")
 
 
 def test_all_is_no_name_of_a_split():

@@ -64,7 +64,13 @@ class Done:
 
 
 def run(folder: Path, cases: dict, image_sets: dict[str, list[str]], *sources: str, **options) -> Done:
-    tree, output = write_tree(folder / "VOC", cases, image_sets), folder / "dataset"
+    write_tree(folder / "VOC", cases, image_sets)
+    return encoded(folder, *sources, **options)
+
+
+def encoded(folder: Path, *sources: str, **options) -> Done:
+    """Runs a job over the tree ``VOC`` in a folder."""
+    tree, output = folder / "VOC", folder / "dataset"
     parsed = tuple(parse_source(source.format(tree)) for source in sources)
     settings = PreprocessSettings(parsed, CLASSES, **options)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -222,9 +228,34 @@ def test_pictures_without_an_object_are_dropped_where_that_is_asked_for(dropping
     assert total["kept"] == {}
 
 
-def test_the_cases_cover_every_fault(done, dropping):
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory) -> Done:
+    """A job over all of a flat folder, with what else lies in such folders."""
+    folder = tmp_path_factory.mktemp("flat")
+    files = {
+        "good.jpg": jpeg(), "good.xml": voc(thing()), "two.jpg": jpeg(), "two.png": jpeg(), "two.xml": voc(thing()),
+        "click.jpg": jpeg(), "click.xml": voc(thing(corners=(9, 9, 9, 9))), "classes.txt": b"ant",
+        "._good.jpg": b"mac", "._good.xml": b"mac", "__MACOSX/good.jpg": jpeg(), ".git/config": b"x",
+    }  # fmt: skip
+    for name, data in files.items():
+        (folder / "VOC" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "VOC" / name).write_bytes(data)
+    return encoded(folder, "train={}", strict=True)
+
+
+def test_what_is_passed_over_is_counted_and_a_strict_job_rejects_stray_clicks(flat):
+    total = flat.report["total"]
+    assert total["ignored"] == {"mac_file": 3, "hidden_file": 1, "other_file": 1}
+    assert flat.records["train"].keys() == {"good"}
+    assert {name: row["fault"] for name, row in flat.rejects.items()} == {
+        "click": "no_area", "two.jpg": "shared_annotation", "two.png": "shared_annotation",
+    }  # fmt: skip
+    assert total["read"] == total["written"] + total["rejected"] == 4
+
+
+def test_the_cases_cover_every_fault(done, dropping, flat):
     met: set[str] = set()
-    for job in (done, dropping):
+    for job in (done, dropping, flat):
         for part in job.report["splits"].values():
-            met |= part["rejected_by_fault"].keys() | part["repaired"].keys() | part["kept"].keys()
+            met |= {name for key in ("rejected_by_fault", "repaired", "kept", "ignored") for name in part[key]}
     assert met == set(FAULTS)

@@ -9,7 +9,7 @@ from PIL import Image
 from ssd300.datasets.annotation import Annotation, VocObject
 from ssd300.datasets.classes import ClassList
 from ssd300.preprocessing.checking.ground_truth import ground_truth, turn_upright
-from ssd300.preprocessing.checking.picture import check_picture
+from ssd300.preprocessing.checking.picture import Picture, check_picture
 
 
 def lying_picture(orientation):
@@ -44,6 +44,14 @@ def test_a_box_annotated_as_the_file_lies_is_turned_with_the_picture(orientation
     truth = truth_of(picture, (120, 80), (10, 20, 50, 30))
     np.testing.assert_allclose(truth.boxes[0], white_patch(picture), atol=1e-6)
     assert truth.repairs == ()
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 4, 5, 6, 7, 8])
+def test_on_a_square_or_upright_image_nothing_tells_and_boxes_are_taken_as_drawn_upright(orientation):
+    square = Picture(b"", 100, 100, (100, 100), ("exif_rotated",), orientation)
+    truth = truth_of(square, (100, 100), (10, 20, 50, 30))
+    np.testing.assert_allclose(truth.boxes, [[0.2, 0.1, 0.3, 0.5]], rtol=1e-6)
+    assert truth.repairs == ("exif_unclear",)
 
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])

@@ -140,8 +140,37 @@ def test_swapped_corners_are_swapped_back(corners):
 
 
 @pytest.mark.parametrize("corners", [(30, 20, 30, 100), (30, 20, 150, 20), (30, 20, 30, 20), (30, 20, 30 + 1e-7, 100)])
-def test_a_box_without_area_is_rejected(corners):
-    assert fault_of(VocObject("cat", *corners)).fault == "no_area"
+def test_a_box_without_area_is_left_out_or_rejected(corners):
+    truth = truth_of(VocObject("cat", *corners), VocObject("ant", 1, 1, 9, 9))
+    assert (truth.labels.tolist(), truth.repairs) == ([1], ("stray_click",))
+    assert fault_of(VocObject("cat", *corners), VocObject("ant", 1, 1, 9, 9), strict=True).fault == "no_area"
+
+
+def test_boxes_that_are_fractions_are_rejected_and_single_pixels_are_not():
+    fractions = VocObject("cat", 0.1, 0.2, 0.5, 1), VocObject("ant", 0, 0, 1, 1)
+    assert fault_of(*fractions).fault == "in_fractions"
+    assert "xmax=0.5" in fault_of(*fractions).message
+    assert truth_of(*fractions, VocObject("ant", 1, 1, 9, 9)).repairs == ()
+    assert truth_of(VocObject("cat", 1, 1, 1, 1), convention="inclusive").repairs == ()
+
+
+@pytest.mark.parametrize(
+    ("size", "box", "repairs"),
+    [
+        ((600, 400), (60, 40, 300, 200), ("resized_picture",)),
+        ((150, 100), (15, 10, 75, 50), ("resized_picture",)),
+        ((100, 67), (10, 6.7, 50, 33.5), ("resized_picture",)),  # 66.7 rounded
+        ((600, 400), (60, 40, 700, 200), ("wrong_size", "overreaching_box")),  # a box that does not fit
+        ((150, 100), (30, 20, 160, 100), ("wrong_size",)),
+        ((600, 450), (30, 20, 150, 100), ("wrong_size",)),
+        ((301, 201), (30, 20, 150, 100), ("wrong_size",)),
+    ],
+)
+def test_an_image_resized_after_its_annotation_has_its_boxes_scaled(size, box, repairs):
+    truth = truth_of(VocObject("cat", *box), size=size)
+    assert truth.repairs == repairs
+    if repairs == ("resized_picture",):
+        np.testing.assert_allclose(truth.boxes, [[0.1, 0.1, 0.5, 0.5]], rtol=1e-6)
 
 
 def test_one_pixel_has_an_area_under_the_inclusive_convention():
@@ -232,7 +261,8 @@ def test_any_annotation_gives_boxes_of_positive_area_inside_or_a_known_fault(obj
         assert FAULTS[truth].action == "rejected"
         return
     assert {len(truth.labels), len(truth.difficult), len(truth.truncated)} == {len(truth.boxes)}
-    assert len(truth.boxes) + truth.repairs.count("duplicate_object") == len(objects)
+    dropped = sum(truth.repairs.count(fault) for fault in ("duplicate_object", "stray_click"))
+    assert len(truth.boxes) + dropped == len(objects)
     assert ((truth.labels >= 1) & (truth.labels <= 3)).all()
     assert ((truth.boxes >= 0) & (truth.boxes <= 1)).all()
     assert (truth.boxes[:, 2:] > truth.boxes[:, :2]).all()

@@ -6,10 +6,11 @@ from collections import Counter
 import pytest
 
 from ssd300.datasets.classes import ClassList
+from ssd300.datasets.faults import most_frequent
 from ssd300.datasets.sources.folder import FolderSource
 from ssd300.model.spec import PAPER
 from ssd300.preprocessing.plan import Plan, Shard
-from ssd300.preprocessing.report.summary import build_report, most_frequent, rejected_lines, summary
+from ssd300.preprocessing.report.summary import build_report, rejected_lines, summary
 from ssd300.preprocessing.settings import PreprocessSettings
 from ssd300.preprocessing.shards.shard_report import PoorlyReached, Reject, ShardReport
 
