@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
+from ssd300.datasets.classes import ClassList, alike
 from ssd300.datasets.faults import FAULTS
 from ssd300.preprocessing.plan import Plan
 from ssd300.preprocessing.shards.shard_report import Reject, ShardReport, total
@@ -84,6 +85,10 @@ def summary(report: dict[str, Any]) -> str:
     for title, key in (("repaired",) * 2, ("kept",) * 2, ("rejected", "rejected_by_fault"), ("ignored",) * 2):
         if whole[key]:
             lines += [f"{title + ':':<19}" + _counts(whole[key])]
+    groups = alike(ClassList(tuple(whole["objects"])))
+    if groups:
+        named = "; ".join(", ".join(map(repr, group)) for group in groups)
+        lines += [f"classes that differ in case or spaces alone: {named}; a class list with one of each merges them"]
     if whole["unreached_objects"]:
         objects = sum(whole["objects"].values())
         lines += [
