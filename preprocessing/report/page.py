@@ -25,6 +25,7 @@ from ssd300.preprocessing.support.drawing import contact_sheet, draw_objects
 from ssd300.preprocessing.support.html import Section, Table, page
 
 _SAMPLES, _SAMPLES_A_ROW = 12, 4
+_FOUND = ("repaired", "kept", "ignored")  # keys of the report
 _EXAMPLES = 5  # rejected images listed for each fault
 
 
@@ -59,7 +60,7 @@ def dataset_page(plan: Plan, report: dict[str, Any], rejects: Sequence[Reject], 
             table=_worst(whole["worst_reached"]),
         ),
         Section("Images", picture=_samples(plan, records), caption="green: ground truth; red: matched default boxes"),
-        Section("Faults that were repaired or kept", table=_findings(whole["repaired"] | whole["kept"])),
+        Section("Faults repaired or kept, files ignored", table=_findings(*(whole[k] for k in _FOUND))),
         Section("Rejected images", table=_rejected(rejects)),
     ]
     subtitle = f"{', '.join(settings.source_names)}; preset {spec.name}"
@@ -71,10 +72,9 @@ def _worst(worst: list[dict[str, Any]]) -> Table | None:
     return Table(("best IoU", "class", "image"), rows) if rows else None
 
 
-def _findings(findings: dict[str, int]) -> Table:
-    return Table(
-        ("fault", "number", "meaning"), [(name, f"{n:,}", FAULTS[name].meaning) for name, n in findings.items()]
-    )
+def _findings(*findings: dict[str, int]) -> Table:
+    rows = [(name, f"{n:,}", FAULTS[name].meaning) for found in findings for name, n in found.items()]
+    return Table(("fault", "number", "meaning"), rows)
 
 
 def _rejected(rejects: Sequence[Reject]) -> Table:
