@@ -62,14 +62,18 @@ def parse_annotation(xml: bytes, path: str) -> Annotation:
         RejectedError: the XML cannot be used; the fault says why.
     """
     root = _parse(xml, path)
-    if not _is(root, "annotation"):
+    if root.tag.lower() != "annotation":
         raise RejectedError("not_voc_xml", path, f"expected the root element <annotation>, got <{root.tag}>")
-    found = list(_walk(root, closed="object"))
-    if any(_is(element, "bndbox") for element in found):
-        raise RejectedError("not_voc_xml", path, "a <bndbox> is outside of any <object>, so its class is unknown")
-    objects = tuple(one for element in found if _is(element, "object") for one in _parse_object(element, path))
-    filename = _text(root, "filename").replace("\\", "/").rpartition("/")[2].strip()
-    return Annotation(_parse_size(root), objects, filename=filename)
+    objects = []
+    for element in _walk(root, closed="object"):
+        tag = element.tag.lower()
+        if tag == "object":
+            objects += _parse_object(element, path)
+        elif tag == "bndbox":
+            raise RejectedError("not_voc_xml", path, "a <bndbox> is outside of any <object>, so its class is unknown")
+    children = _children(root)
+    filename = _text(children, "filename").replace("\\", "/").rpartition("/")[2].strip()
+    return Annotation(_parse_size(children), tuple(objects), filename=filename)
 
 
 def _parse(xml: bytes, path: str) -> ElementTree.Element:
@@ -119,44 +123,47 @@ def _walk(elements: Iterable[ElementTree.Element], *, closed: str) -> Iterator[E
     while waiting:
         element = waiting.pop()
         yield element
-        if element.tag.lower() != closed:
+        if len(element) and element.tag.lower() != closed:
             waiting += reversed(element)
 
 
-def _is(element: ElementTree.Element, *tags: str) -> bool:
-    return element.tag.lower() in tags
+def _children(element: ElementTree.Element) -> dict[str, list[ElementTree.Element]]:
+    """The children by their names in lower case."""
+    found: dict[str, list[ElementTree.Element]] = {}
+    for child in element:
+        found.setdefault(child.tag.lower(), []).append(child)
+    return found
 
 
-def _child(element: ElementTree.Element, tag: str) -> ElementTree.Element | None:
-    return next((child for child in element if _is(child, tag)), None)
-
-
-def _text(element: ElementTree.Element, tag: str) -> str:
-    """The text of a child, empty if there is none."""
-    child = _child(element, tag)
-    return "" if child is None else child.text or ""
+def _text(children: dict[str, list[ElementTree.Element]], tag: str) -> str:
+    """The text of the first child of this name, empty if there is none."""
+    return children[tag][0].text or "" if tag in children else ""
 
 
 def _parse_object(element: ElementTree.Element, path: str) -> Iterator[VocObject]:
     """The objects of one element: some tools write one for each class, with all of its boxes."""
-    name = fold(_text(element, "name"))
+    children = _children(element)
+    name = fold(_text(children, "name"))
     if not name:
         raise RejectedError("not_voc_xml", path, "an <object> has no <name>")
-    boxes = [child for child in element if _is(child, "bndbox")]
-    if not boxes:
+    if "bndbox" not in children:
         raise RejectedError("incomplete_box", path, f"object {name!r} has no <bndbox>")
-    inner = sum(_is(one, "bndbox", "object") for one in _walk(element, closed="part"))
-    if inner != len(boxes) or sum(_is(child, "name") for child in element) > 1:
+    inner = (one for tag, same in children.items() if tag != "part" for child in same for one in child)
+    if (
+        len(children["name"]) > 1
+        or "object" in children
+        or any(one.tag.lower() in ("bndbox", "object") for one in _walk(inner, closed="part"))
+    ):
         raise RejectedError("not_voc_xml", path, f"object {name!r} holds a second name, or boxes of no object")
-    difficult, truncated = (_flag(element, tag) for tag in ("difficult", "truncated"))
-    for box in boxes:
+    difficult, truncated = _flag(children, "difficult"), _flag(children, "truncated")
+    for box in children["bndbox"]:
         yield VocObject(name, **_corners(box, name, path), difficult=difficult, truncated=truncated)
 
 
 def _corners(box: ElementTree.Element, name: str, path: str) -> dict[str, float]:
-    corners = {}
+    corners, children = {}, _children(box)
     for corner in ("xmin", "ymin", "xmax", "ymax"):
-        text = _text(box, corner).strip()
+        text = _text(children, corner).strip()
         if not text:
             raise RejectedError("incomplete_box", path, f"object {name!r} has no <{corner}>")
         try:
@@ -169,14 +176,14 @@ def _corners(box: ElementTree.Element, name: str, path: str) -> dict[str, float]
     return corners
 
 
-def _flag(element: ElementTree.Element, tag: str) -> bool:
-    return _text(element, tag).strip().lower() in ("1", "true", "yes")
+def _flag(children: dict[str, list[ElementTree.Element]], tag: str) -> bool:
+    return _text(children, tag).strip().lower() in ("1", "true", "yes")
 
 
-def _parse_size(root: ElementTree.Element) -> tuple[int, int] | None:
-    size = _child(root, "size")
-    if size is None:
+def _parse_size(root: dict[str, list[ElementTree.Element]]) -> tuple[int, int] | None:
+    if "size" not in root:
         return None
+    size = _children(root["size"][0])
     try:
         width, height = (round(float(_text(size, side))) for side in ("width", "height"))
     except (ValueError, OverflowError):
