@@ -68,6 +68,7 @@ _LIST = (
         "<size> had the proportions of the image, but not its size; boxes were scaled by it",
     ),
     Fault("exif_rotated", "repaired", "the image was turned upright as its EXIF orientation says"),
+    Fault("missing_end", "repaired", "the JPEG lacked its end marker and nothing else; it was added"),
     Fault("not_jpeg", "repaired", "the image was not a JPEG, whatever its name, and was stored as one"),
     Fault("odd_colors", "repaired", "the image was neither RGB nor gray (CMYK, a palette, ...) and was made RGB"),
     Fault("sixteen_bits", "repaired", "the image had 16 bits per channel; the upper 8 were kept"),

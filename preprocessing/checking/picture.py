@@ -3,13 +3,15 @@
 import io
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ssd300.datasets.faults import RejectedError
+from ssd300.datasets.files import plain_message
+from ssd300.preprocessing.checking.jpeg_end import END, START, with_end
 
 _ORIENTATION = 0x0112  # the EXIF tag
 # What annotated images come as; others make Pillow start programs (EPS) or are not images (PDF).
@@ -47,6 +49,10 @@ def check_picture(data: bytes, path: str, *, decode: bool = True, max_pixels: in
     """
     if not data:
         raise RejectedError("empty_picture", path, "the file has no bytes")
+    whole = _completed(data)
+    if whole is not None:
+        picture = check_picture(whole, path, decode=decode, max_pixels=max_pixels)
+        return replace(picture, repairs=(*picture.repairs, "missing_end"))
     try:
         # Pillow warns of what it reads all the same (EXIF cut short, a palette with transparency) and names no file.
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
@@ -63,8 +69,8 @@ def check_picture(data: bytes, path: str, *, decode: bool = True, max_pixels: in
                 "odd_colors": image.mode not in ("L", "RGB", *_SIXTEEN_BITS),
             }
             if not any(repairs.values()):
-                if decode:
-                    _decode(data, path)
+                if decode and (reason := _why_undecodable(data)) is not None:
+                    raise RejectedError("undecodable_picture", path, f"the JPEG is corrupt or truncated: {reason}")
                 return Picture(data, width, height, (width, height), ())
             # Readers would ignore the EXIF orientation, and disagree on CMYK, palettes, alpha and 16 bits.
             upright = _to_rgb(ImageOps.exif_transpose(image))
@@ -90,12 +96,21 @@ def check_picture(data: bytes, path: str, *, decode: bool = True, max_pixels: in
     )
 
 
-def _decode(jpeg: bytes, path: str) -> None:
+def _completed(data: bytes) -> bytes | None:
+    """The JPEG with its end marker, if it cannot be decoded for the lack of that alone; None for all others."""
+    if not data.startswith(START) or data.endswith(END) or _why_undecodable(data) is None:
+        return None
+    return with_end(data)
+
+
+def _why_undecodable(jpeg: bytes) -> str | None:
+    """Why a JPEG cannot be decoded, None if it can."""
     try:
         # An eighth of the size: the whole entropy-coded stream is still read, the costly transforms are not made.
         tf.io.decode_jpeg(tf.constant(jpeg), channels=3, ratio=8)
     except tf.errors.InvalidArgumentError as error:
-        raise RejectedError("undecodable_picture", path, f"the JPEG is corrupt or truncated: {error.message}") from None
+        return plain_message(error)
+    return None
 
 
 def _has_sixteen_bits(image: Image.Image, data: bytes) -> bool:

@@ -14,7 +14,7 @@ from ssd300.model.spec import ARTICLE, PAPER
 from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION as AUGMENTATION
 from ssd300.preprocessing.settings import PreprocessSettings
 
-GOOD = PreprocessSettings(sources=(FolderSource("train", "VOC2007", "trainval"),), classes=VOC)
+GOOD = PreprocessSettings(sources=(FolderSource("train", "/data/VOC2007", "trainval"),), classes=VOC)
 
 
 def test_the_defaults():
@@ -118,8 +118,8 @@ def test_the_text_of_the_default_settings_is_the_one_that_digests_of_plans_began
     assert GOOD.to_json() == (
         '{"augment": [], "classes": ' + json.dumps(list(VOC.names)) + ', "convention": "caffe", '
         '"copied_splits": ["train"], "copies": 0, "drop_empty": false, "min_size": 0.0, "preset": "paper", "seed": 0, '
-        '"shard_size": 512, "sources": [{"image_set": "trainval", "root": "VOC2007", "split": "train"}], '
-        '"verify": "decode"}'
+        '"shard_size": 512, "sources": [{"image_set": "trainval", "root": "/data/VOC2007", "split": "train"}], '
+        '"strict": false, "verify": "decode"}'
     )
 
 
@@ -127,8 +127,18 @@ def test_every_setting_changes_the_text():
     texts = {GOOD.to_json()}
     texts |= {
         dataclasses.replace(GOOD, copies=1, copies_of=("train",), **{name: getattr(OTHER, name)}).to_json()
-        for name in ("classes", "preset", "coordinates", "verify", "min_size", "drop_empty", "seed", "shard_size")
+        for name in (
+            "classes",
+            "preset",
+            "coordinates",
+            "verify",
+            "min_size",
+            "drop_empty",
+            "strict",
+            "seed",
+            "shard_size",
+        )
     }
     texts |= {OTHER.to_json(), dataclasses.replace(OTHER, copy_augmentation=AUGMENTATION).to_json()}
     texts |= {dataclasses.replace(OTHER, copies_of=("test",)).to_json(), dataclasses.replace(OTHER, copies=3).to_json()}
-    assert len(texts) == 13
+    assert len(texts) == 14

@@ -123,13 +123,13 @@ BROKEN = {
 def test_rejected_pictures_are_listed_with_path_fault_and_message_and_the_rest_continues(voc_tree, encode):
     files = {path: data for _, change in BROKEN.values() for path, data in change.items()}
     broken = {name: [("ant", 30, 20, 150, 100)] for name in BROKEN}
-    broken |= {"alien": [("dog", 30, 20, 150, 100)], "flat": [("ant", 30, 20, 30, 100)]}
+    broken |= {"alien": [("dog", 30, 20, 150, 100)], "flat": [("ant", 301, 20, 330, 100)]}
     report, records = encode(voc_tree(GOOD | broken, files=files))
     assert records.keys() == GOOD.keys()
     assert (report.read, report.written) == (11, 3)
     rejects = {reject.picture.removeprefix("VOC2007/"): reject for reject in report.rejects}
     assert {name: reject.fault for name, reject in rejects.items()} == {
-        **{name: fault for name, (fault, _) in BROKEN.items()}, "alien": "unknown_class", "flat": "no_area",
+        **{name: fault for name, (fault, _) in BROKEN.items()}, "alien": "unknown_class", "flat": "outside_picture",
     }  # fmt: skip
     assert rejects["gone_xml"].path.endswith("VOC2007/Annotations/gone_xml.xml")
     assert rejects["empty_jpg"].path.endswith("VOC2007/JPEGImages/empty_jpg.jpg")
