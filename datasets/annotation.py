@@ -64,7 +64,7 @@ def parse_annotation(xml: bytes, path: str) -> Annotation:
     root = _parse(xml, path)
     if root.tag.lower() != "annotation":
         raise RejectedError("not_voc_xml", path, f"expected the root element <annotation>, got <{root.tag}>")
-    objects = []
+    objects: list[VocObject] = []
     for element in _walk(root, closed="object"):
         tag = element.tag.lower()
         if tag == "object":
