@@ -12,6 +12,7 @@ from pathlib import Path
 from ssd300.datasets.classes import ClassList
 from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.datasets.errors import InputError
+from ssd300.datasets.files import writable_folder
 from ssd300.datasets.shapes import CLASSES, write_shapes_tree
 from ssd300.datasets.sources.folder import FolderSource
 from ssd300.preprocessing.augmentation.settings import NO_AUGMENTATION
@@ -20,6 +21,7 @@ from ssd300.preprocessing.report.summary import summary
 from ssd300.preprocessing.settings import PreprocessSettings
 from ssd300.preprocessing.support.html import Section, write_page
 from ssd300.preprocessing.support.progress import bar
+from ssd300.preprocessing.support.terminal import say
 from ssd300.training.evaluation.detection_sheet import write_detection_sheet
 from ssd300.training.evaluation.evaluate import detections_on, evaluate, metrics_table
 from ssd300.training.evaluation.plots import plot_history
@@ -29,6 +31,8 @@ from ssd300.training.settings import EvaluateSettings, TrainSettings
 _TRAINING, _HELD_OUT = 1000, 240
 _BATCH = 8
 _MARKER = ".ssd300-demo"
+_LEFT = {_MARKER, "voc", "dataset", "run", "metrics.json", "precision_recall.png", "history.png", "detections.jpg"}
+_LEFT |= {"report.html"}
 _SHEET = 15  # images
 
 
@@ -41,16 +45,16 @@ def run_demo(
     tree ``voc/``, the encoded dataset ``dataset/`` and the run ``run/``.
 
     Args:
-        output: folder; InputError if it holds something else.
+        output: folder.
         seed: of the images and the training.
         steps: updates, each on 8 images.
         pictures: numbers of training and held-out images.
+
+    Raises:
+        InputError: an argument cannot be used, or the folder cannot be written or holds what no demo left there.
     """
-    if output.exists() and any(output.iterdir()) and not (output / _MARKER).exists():
-        raise InputError(f"{output} is not empty and was not left by an earlier demo; choose another folder")
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir(parents=True)
-    (output / _MARKER).touch()
+    settings = _settings(str(output / "dataset"), seed=seed, steps=steps)  # an unusable seed is refused before anything
+    _take(output)
     clock = _Clock()
 
     tree, dataset = output / "voc", output / "dataset"
@@ -62,30 +66,15 @@ def run_demo(
     sources = (FolderSource("train", str(tree), "trainval"), FolderSource("test", str(tree), "test"))
     report = preprocess(PreprocessSettings(sources, ClassList(CLASSES), seed=seed), str(dataset))
     clock.lap("preprocessing (Beam)")
-    print(summary(report), flush=True)
+    say(summary(report))
 
-    settings = TrainSettings(
-        dataset=str(dataset),
-        width=0.125,
-        norm="batch",
-        weights="none",
-        optimizer="adam",
-        learning_rate=2e-3,
-        warmup_steps=min(100, steps // 2),
-        schedule="cosine",
-        steps=steps,
-        batch_size=_BATCH,
-        # Eight passes over a thousand images are too few to overfit; distortion would only slow the learning.
-        augmentation=NO_AUGMENTATION,
-        seed=seed,
-    )
     run = train(settings, output / "run")
     clock.lap(f"training ({steps} steps of {_BATCH})")
 
     encoded, held_out = EncodedDataset.open(str(dataset)), EvaluateSettings()
     metrics = evaluate(run, encoded, output, held_out)
     clock.lap(f"evaluating ({pictures[1]} images)")
-    print(metrics_table(metrics), flush=True)
+    say(metrics_table(metrics))
 
     model, config, _ = run.load_model()
     plot_history(run.history_path, output / "history.png")
@@ -100,6 +89,37 @@ def run_demo(
     return (
         f"\nmAP at IoU .5 on {metrics['pictures']} held-out images: {mean['voc2007']:.3f} (2007), "
         f"{mean['voc2010']:.3f} (2010)\n{clock.total():.0f} seconds in total; open {output}/report.html"
+    )
+
+
+def _take(output: Path) -> None:
+    """Makes the folder, or empties it of what an earlier demo left; InputError if it holds anything else."""
+    there = {path.name for path in output.iterdir()} if output.is_dir() else set()
+    if there and (_MARKER not in there or there - _LEFT):
+        other = min(there - _LEFT, default=_MARKER)
+        raise InputError(f"{output} was not left by an earlier demo (see {other}); choose another folder")
+    writable_folder(str(output))
+    for name in there - {_MARKER}:
+        path = output / name
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    (output / _MARKER).touch()
+
+
+def _settings(dataset: str, *, seed: int, steps: int) -> TrainSettings:
+    return TrainSettings(
+        dataset=dataset,
+        width=0.125,
+        norm="batch",
+        weights="none",
+        optimizer="adam",
+        learning_rate=2e-3,
+        warmup_steps=min(100, steps // 2),
+        schedule="cosine",
+        steps=steps,
+        batch_size=_BATCH,
+        # Eight passes over a thousand images are too few to overfit; distortion would only slow the learning.
+        augmentation=NO_AUGMENTATION,
+        seed=seed,
     )
 
 

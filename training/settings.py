@@ -7,6 +7,9 @@ from ssd300.datasets.errors import InputError
 from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION, Augmentation
 from ssd300.preprocessing.support.options import check_fields, option
 
+LARGEST_SEED = 2**32 - 1  # that NumPy takes
+LARGEST_BATCH, MOST_STEPS = 65_536, 10**9
+
 
 def check_copies(augmentation: Augmentation, copies: bool) -> None:
     """Checks that augmented copies would not be expanded or cropped again; InputError if they would."""
@@ -21,8 +24,8 @@ class TrainSettings:
     dataset: str = option()
     split: str = option("train", "split to train on", group="data")
     validation_split: str | None = option(None, "split whose loss is computed after each epoch", shown="none")
-    batch_size: int = option(32, "images per step", at_least=1)
-    seed: int = option(0, "seed of the weights, the order and the augmentation", at_least=0)
+    batch_size: int = option(32, "images per step", at_least=1, at_most=LARGEST_BATCH)
+    seed: int = option(0, "seed of the weights, the order and the augmentation", at_least=0, at_most=LARGEST_SEED)
     data_service: str | None = option(
         None, "address of a tf.data service whose workers read and augment, such as grpc://host:5000", metavar="ADDRESS"
     )
@@ -32,7 +35,7 @@ class TrainSettings:
     preset: Literal["paper", "article"] | None = option(
         None, "default boxes, matching and coder", group="model", shown="the dataset's"
     )
-    width: float = option(1.0, "channels relative to the paper's", above=0)
+    width: float = option(1.0, "channels relative to the paper's", above=0, at_most=8)
     norm: Literal["none", "batch"] = option("none", "normalization after each convolution")
     weights: str = option(
         "imagenet", "VGG16's weights: imagenet (downloaded by Keras), a Keras notop file, or none", metavar="WEIGHTS"
@@ -40,19 +43,19 @@ class TrainSettings:
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = option("float32", "Keras's dtype policy")
     jit_compile: bool = option(False, "compile the step with XLA: faster on GPUs, slower on CPUs", negatable=True)
 
-    steps: int = option(120_000, "total number of steps", group="solver", at_least=1)
+    steps: int = option(120_000, "total number of steps", group="solver", at_least=1, at_most=MOST_STEPS)
     optimizer: Literal["sgd", "adam"] = option("sgd", "sgd has momentum .9")
     learning_rate: float = option(1e-3, "initial learning rate", above=0)
-    warmup_steps: int = option(0, "steps over which the learning rate rises from 0", at_least=0)
+    warmup_steps: int = option(0, "steps over which the learning rate rises from 0", at_least=0, at_most=MOST_STEPS)
     schedule: Literal["step", "cosine", "constant"] = option(
         "step", "step divides the rate by ten at 2/3 and 5/6 of the steps; cosine ends at zero"
     )
     weight_decay: float = option(5e-4, "coupled weight decay, of kernels only", at_least=0)
 
     checkpoint_steps: int | None = option(
-        None, "steps between checkpoints", group="checkpoints", at_least=1, shown="once per epoch"
+        None, "steps between checkpoints", group="checkpoints", at_least=1, at_most=MOST_STEPS, shown="once per epoch"
     )
-    keep_checkpoints: int = option(3, "number of newest checkpoints to keep", at_least=1)
+    keep_checkpoints: int = option(3, "number of newest checkpoints to keep", at_least=1, at_most=100_000)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -64,7 +67,7 @@ class EvaluateSettings:
     """How to evaluate a run."""
 
     split: str = option("test", "split to evaluate on")
-    batch_size: int = option(16, "images per batch", at_least=1)
+    batch_size: int = option(16, "images per batch", at_least=1, at_most=LARGEST_BATCH)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -75,7 +78,7 @@ class PredictSettings:
     """How to detect objects on images."""
 
     threshold: float = option(0.5, "minimum score of a detection", at_least=0, at_most=1)
-    batch_size: int = option(8, "images per batch", at_least=1)
+    batch_size: int = option(8, "images per batch", at_least=1, at_most=LARGEST_BATCH)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -86,10 +89,12 @@ class InspectSettings:
     """Which records of a dataset to draw, and how the reader augments them."""
 
     split: str = option("train", "split to read")
-    images: int = option(6, "rows of the contact sheet", at_least=1)
-    seed: int = option(0, "seed of the choice of images and of the augmentation", at_least=0)
-    batch_size: int = option(32, "images per batch, for the rates", at_least=1)
-    seconds: float = option(3.0, "time to measure each stage for; 0 draws the contact sheet only", at_least=0)
+    images: int = option(6, "rows of the contact sheet", at_least=1, at_most=100)
+    seed: int = option(0, "seed of the choice of images and of the augmentation", at_least=0, at_most=LARGEST_SEED)
+    batch_size: int = option(32, "images per batch, for the rates", at_least=1, at_most=LARGEST_BATCH)
+    seconds: float = option(
+        3.0, "time to measure each stage for; 0 draws the contact sheet only", at_least=0, at_most=3600
+    )
     augmentation: Augmentation = PAPER_AUGMENTATION
     copies: bool = False  # show a different variant of an image, itself or an augmented copy, in each epoch
 

@@ -148,7 +148,7 @@ class FolderSource:
         for folder in dict.fromkeys(self._folders):
             for path in self._files(folder):
                 stem, suffix = posixpath.splitext(path)
-                reason = _why_ignored(path)
+                reason = why_ignored(path)
                 if reason is not None:
                     ignored[reason] += 1
                 elif folder == self._annotations and suffix.lower() == ".xml":
@@ -187,7 +187,7 @@ class FolderSource:
         except UnicodeDecodeError as error:
             raise InputError(f"source {self}: {self.image_set_path} is not UTF-8: {error}") from None
         ids = _without_flags([line.strip() for line in lines if line.strip()])
-        stems = [posixpath.splitext(picture_id)[0] for picture_id in ids if _is_picture(picture_id)]
+        stems = [posixpath.splitext(picture_id)[0] for picture_id in ids if is_picture(picture_id)]
         # VoTT lists file names. Their endings are no part of the ids, unless the annotations have them too.
         names_files = (
             0 < len(ids) == len(stems) and len(set(ids)) == len(set(stems)) and not exists(self.annotation_path(ids[0]))
@@ -226,7 +226,7 @@ class FolderSource:
         path = self.annotation_path(picture_id)
         if ".." in PurePosixPath(picture_id).parts:
             raise RejectedError("unsafe_id", path, f"{picture_id!r} leads out of the tree")
-        named = f"{self._pictures}/{picture_id}" if _is_picture(picture_id) else None
+        named = f"{self._pictures}/{picture_id}" if is_picture(picture_id) else None
         stem = posixpath.splitext(picture_id)[0] if named else picture_id
         for tried in dict.fromkeys((path, f"{self._annotations}/{picture_id}.XML", self.annotation_path(stem))):
             xml = read_file(tried)
@@ -257,7 +257,7 @@ class FolderSource:
         if by_stem is None:
             by_stem = self._folder_names[folder] = {}
             for one in sorted(names_in(folder)) if is_folder(folder) else ():
-                if _is_picture(one):
+                if is_picture(one):
                     by_stem.setdefault(posixpath.splitext(one)[0], []).append(f"{folder}/{one}")
         return [path for path in by_stem.get(name, []) if not is_folder(path)]
 
@@ -276,11 +276,12 @@ def _join(*parts: str) -> str:
     return "/".join(part for part in parts if part)
 
 
-def _is_picture(path: str) -> bool:
+def is_picture(path: str) -> bool:
+    """Whether a file's name ends as an image's."""
     return posixpath.splitext(path)[1].lower() in PICTURE_SUFFIXES
 
 
-def _why_ignored(path: str) -> str | None:
+def why_ignored(path: str) -> str | None:
     """Why a file is passed over whatever its ending, as the name of a fault; None if it is not."""
     *folders, name = path.split("/")
     if name.startswith("._") or "__MACOSX" in folders:

@@ -29,6 +29,7 @@ class Execution:
         "processes on this machine, for the local runner",
         group="execution",
         at_least=1,
+        at_most=1024,
         shown="one per core, fewer for a small job",
     )
     max_rejected: float = option(

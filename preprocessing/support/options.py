@@ -3,6 +3,7 @@
 The command line is built from these fields, and a run's ``config.json`` is read by them.
 """
 
+import math
 import operator
 import types
 from collections.abc import Mapping
@@ -23,9 +24,10 @@ def option(default: Any = MISSING, help: str | None = None, **about: Any) -> Any
     Args:
         default: its default value; without one the field is required.
         help: what it is, for ``--help``; a field without help is not offered on the command line.
-        **about: bounds of a number, ``at_least``, ``above``, ``at_most``, ``below``; and for the command line ``group``
-            (heading of this field and the next ones), ``positional``, ``metavar``, ``flag``, ``parse`` (a function of
-            text), ``shown`` (what to print for the default), ``negatable`` (whether a flag has a ``--no-`` form).
+        **about: bounds of a number, ``at_least``, ``above``, ``at_most``, ``below``, beyond being finite; and for the
+            command line ``group`` (heading of this field and the next ones), ``positional``, ``metavar``, ``flag``,
+            ``parse`` (a function of text), ``path`` (whether it is a path, which is resolved there), ``shown`` (what to
+            print for the default), ``negatable`` (whether a flag has a ``--no-`` form).
     """
     return field(default=default, metadata={"help": help, **about})
 
@@ -40,10 +42,21 @@ def check_fields(settings: Any) -> None:
         value = getattr(settings, one.name)
         if not _fits(value, one.type):
             raise InputError(f"{one.name} must be {describe(one.type)}, got {value!r}")
+        if not _is_finite(value):
+            raise InputError(f"{one.name} must be finite and of less than 64 bits, got {value}")
         bounds = {name: one.metadata[name] for name in _BOUNDS if name in one.metadata}
         if value is not None and not all(_BOUNDS[name](value, limit) for name, limit in bounds.items()):
             wanted = " and ".join(f"{name.replace('_', ' ')} {limit:,}" for name, limit in bounds.items())
             raise InputError(f"{one.name} must be {wanted}, got {value}")
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether a number, or all of a tuple, is one that TensorFlow and JSON can hold."""
+    if isinstance(value, tuple):
+        return all(map(_is_finite, value))
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, int) or abs(value) < 2**63
 
 
 def _fits(value: Any, kind: Any) -> bool:

@@ -1,7 +1,9 @@
 import json
 
 import pytest
+from helpers import exit_code
 
+from ssd300.datasets.errors import InputError
 from ssd300.training import demo as demo_module
 from ssd300.training.demo import run_demo
 
@@ -39,11 +41,23 @@ def test_a_second_demo_replaces_the_first(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             run_demo(tmp_path / "demo")
         assert {path.name for path in (tmp_path / "demo").iterdir()} == {".ssd300-demo"}
-        (tmp_path / "demo/left.txt").touch()
+        (tmp_path / "demo/voc").mkdir()
+        (tmp_path / "demo/metrics.json").touch()
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ValueError, match="not left by an earlier demo"):
-        run_demo(tmp_path)
-    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"not left by an earlier demo \(see .*\)"):
+            run_demo(tmp_path)
+        assert (tmp_path / "thesis.txt").read_text() == "years of work"
+        (tmp_path / ".ssd300-demo").touch()  # a demo was here, but the other file is not its own
+
+
+def test_a_seed_that_cannot_be_used_deletes_nothing(tmp_path):
+    (tmp_path / ".ssd300-demo").touch()
+    (tmp_path / "metrics.json").write_text("mine")
+    with pytest.raises(InputError, match="seed must be at least 0 and"):
+        run_demo(tmp_path, seed=-1)
+    assert exit_code(["demo", "--output", str(tmp_path), "--seed", "-1"]) == 2
+    assert (tmp_path / "metrics.json").read_text() == "mine"

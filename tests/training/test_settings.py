@@ -34,9 +34,9 @@ def test_copies_are_not_expanded_or_cropped_again(change):
         ({"preset": "papre"}, "preset must be one of paper, article, or None, got 'papre'"),
         ({"steps": 2.5}, "steps must be a whole number, got 2.5"),
         ({"steps": True}, "steps must be a whole number, got True"),
-        ({"width": 0}, "width must be above 0, got 0"),
+        ({"width": 0}, "width must be above 0 and at most 8, got 0"),
         ({"learning_rate": "much"}, "learning_rate must be a number, got 'much'"),
-        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"seed": -1}, "seed must be at least 0 and at most 4,294,967,295, got -1"),
     ],
 )
 def test_settings_say_what_was_expected_and_got(change, message):
@@ -47,10 +47,10 @@ def test_settings_say_what_was_expected_and_got(change, message):
 @pytest.mark.parametrize(
     ("settings", "change", "message"),
     [
-        (EvaluateSettings, {"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        (EvaluateSettings, {"batch_size": 0}, "batch_size must be at least 1 and at most 65,536, got 0"),
         (PredictSettings, {"threshold": 1.5}, "threshold must be at least 0 and at most 1, got 1.5"),
-        (InspectSettings, {"images": 0}, "images must be at least 1, got 0"),
-        (InspectSettings, {"seconds": -1}, "seconds must be at least 0, got -1"),
+        (InspectSettings, {"images": 0}, "images must be at least 1 and at most 100, got 0"),
+        (InspectSettings, {"seconds": -1}, "seconds must be at least 0 and at most 3,600, got -1"),
     ],
 )
 def test_the_other_commands_settings_do_too(settings, change, message):

@@ -6,7 +6,6 @@ TensorFlow, Keras and Beam take seconds to import, so every command imports them
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ssd300.datasets.errors import InputError
@@ -14,9 +13,17 @@ from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION, PRESE
 from ssd300.preprocessing.runners.execution import Execution
 from ssd300.preprocessing.settings import PreprocessSettings
 from ssd300.preprocessing.support.options import option
+from ssd300.preprocessing.support.outputs import local_path
 from ssd300.preprocessing.support.quiet import import_tensorflow, quiet_import
+from ssd300.preprocessing.support.terminal import say
 from ssd300.training.cli.options import build, parse_changes
-from ssd300.training.settings import EvaluateSettings, InspectSettings, PredictSettings, TrainSettings
+from ssd300.training.settings import (
+    LARGEST_SEED,
+    EvaluateSettings,
+    InspectSettings,
+    PredictSettings,
+    TrainSettings,
+)
 
 if TYPE_CHECKING:
     from ssd300.preprocessing.runners.local_workers import LocalWorkers
@@ -35,6 +42,8 @@ class Command:
     passes_arguments_on: bool = False  # whether unknown arguments are Beam's
 
 
+_FOLDER: dict[str, Any] = {"metavar": "FOLDER", "path": True}
+_FILE: dict[str, Any] = {"metavar": "FILE", "path": True}
 _CHANGES: dict[str, Any] = {"metavar": "NAME=VALUE", "flag": "augment"}
 
 
@@ -60,23 +69,24 @@ def _augmentation(given: Given, start: Augmentation, copies: bool = False) -> Gi
 
 @dataclass(frozen=True, kw_only=True)
 class _DemoOptions:
-    output: str = option("runs/demo", "folder of the demo; an earlier demo in it is replaced", metavar="FOLDER")
-    seed: int = option(0, "seed of the drawn images and of the training")
+    output: str = option("runs/demo", "folder of the demo; an earlier demo in it is replaced", **_FOLDER)
+    seed: int = option(0, "seed of the drawn images and of the training", at_least=0, at_most=LARGEST_SEED)
 
 
 def _demo(given: Given) -> None:
+    options = build(_DemoOptions, given)
+    output = local_path(options.output, "--output")
     import_tensorflow()
     with quiet_import():
         from ssd300.training.demo import run_demo
 
-    options = build(_DemoOptions, given)
-    print(run_demo(Path(options.output), seed=options.seed))
+    say(run_demo(output, seed=options.seed))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _PreprocessOptions:
     output: str | None = option(
-        None, "folder of the encoded dataset; with --check, of the report if one is wanted", metavar="FOLDER"
+        None, "folder of the encoded dataset; with --check, of the report if one is wanted", **_FOLDER
     )
     check: bool = option(False, "read, check and report everything, write no records")
     classes: str = option(
@@ -123,31 +133,27 @@ def _run_job(options: _PreprocessOptions, given: Given, ready_workers: "LocalWor
         else:
             report = preprocess(settings, options.output or "", execution)
     except TooManyRejectsError as error:
-        print(summary(error.report))
+        say(summary(error.report))
         raise
-    print(summary(report))
+    say(summary(report))
     rejected = report["total"]["rejected"]
     if options.output is not None:
         rejects = f"; {rejected:,} rejected images are listed in rejected.jsonl" if rejected else ""
-        print(f"\nwrote {options.output}; open {options.output}/report.html{rejects}")
+        say(f"\nwrote {options.output}; open {options.output}/report.html{rejects}")
     elif rejected:
-        print("\n--output FOLDER would hold report.html, and list each rejected image in rejected.jsonl")
+        say("\n--output FOLDER would hold report.html, and list each rejected image in rejected.jsonl")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _InspectOptions:
-    dataset: str = option(help="folder of an encoded dataset", positional=True)
-    output: str = option("inspection.jpg", "the contact sheet, a .jpg or .png file", metavar="FILE")
+    dataset: str = option(help="folder of an encoded dataset", positional=True, path=True)
+    output: str = option("inspection.jpg", "the contact sheet, a .jpg or .png file", **_FILE)
 
 
 def _inspect(given: Given) -> None:
     options = build(_InspectOptions, given)
     settings = build(InspectSettings, given, **_augmentation(given, PAPER_AUGMENTATION))
-    output = Path(options.output)
-    if output.suffix.lower() not in (".jpg", ".jpeg", ".png"):
-        raise InputError(f"--output must be a .jpg or .png file, got {output}")
-    if not output.parent.is_dir():
-        raise InputError(f"--output: there is no folder {output.parent}")
+    output = local_path(options.output, "--output")
     import_tensorflow()
     from ssd300.datasets.encoded_dataset import EncodedDataset
     from ssd300.training.inspection.contact_sheet import write_inspection_sheet
@@ -155,19 +161,19 @@ def _inspect(given: Given) -> None:
 
     dataset = EncodedDataset.open(options.dataset)
     write_inspection_sheet(dataset, output, settings)
-    print(f"wrote {output}; green: objects, red: matched default boxes")
+    say(f"wrote {output}; green: objects, red: matched default boxes")
     if settings.seconds:
-        print(f"\n{rates_table(stage_rates(dataset, settings))}")
+        say(f"\n{rates_table(stage_rates(dataset, settings))}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _TrainOptions:
     dataset: str | None = option(
-        None, "folder of an encoded dataset; not needed with --resume or --config", positional=True
+        None, "folder of an encoded dataset; not needed with --resume or --config", positional=True, path=True
     )
-    output: str = option(help="folder of the run: configuration, checkpoints, history, logs", metavar="FOLDER")
+    output: str = option(help="folder of the run: configuration, checkpoints, history, logs", **_FOLDER)
     resume: bool = option(False, "resume from the newest checkpoint; --steps and --data-service may be changed")
-    config: str | None = option(None, "config.json of an earlier run: its settings become the defaults", metavar="FILE")
+    config: str | None = option(None, "config.json of an earlier run: its settings become the defaults", **_FILE)
 
 
 def _train(given: Given) -> None:
@@ -189,7 +195,7 @@ def _train(given: Given) -> None:
             settings = TrainSettings(**_changes(given, PAPER_AUGMENTATION))
         run = train(settings, options.output)
     step, checkpoint = run.newest_checkpoint()
-    print(f"trained to step {step:,}; newest checkpoint {checkpoint}")
+    say(f"trained to step {step:,}; newest checkpoint {checkpoint}")
 
 
 def _changes(given: Given, augmentation: Augmentation, copies: bool = False) -> Given:
@@ -200,9 +206,9 @@ def _changes(given: Given, augmentation: Augmentation, copies: bool = False) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class _EvaluateOptions:
-    run: str = option(help="folder of a run", positional=True)
-    dataset: str | None = option(None, "folder of an encoded dataset (default: the run's)", positional=True)
-    output: str | None = option(None, "folder of the results", metavar="FOLDER", shown="RUN/evaluation-SPLIT")
+    run: str = option(help="folder of a run", positional=True, path=True)
+    dataset: str | None = option(None, "folder of an encoded dataset (default: the run's)", positional=True, path=True)
+    output: str | None = option(None, "folder of the results", shown="RUN/evaluation-SPLIT", **_FOLDER)
 
 
 def _evaluate(given: Given) -> None:
@@ -214,28 +220,33 @@ def _evaluate(given: Given) -> None:
 
     run = RunDirectory(options.run)
     dataset = EncodedDataset.open(options.dataset or run.read_config().settings.dataset)
-    output = Path(options.output or run.path / f"evaluation-{settings.split}")
-    print(metrics_table(evaluate(run, dataset, output, settings)))
-    print(f"\nwrote {output}/metrics.json and precision_recall.png")
+    output = local_path(options.output or f"{run.path}/evaluation-{settings.split}", "--output")
+    say(metrics_table(evaluate(run, dataset, output, settings)))
+    say(f"\nwrote {output}/metrics.json and precision_recall.png")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _PredictOptions:
-    run: str = option(help="folder of a run", positional=True)
+    run: str = option(help="folder of a run", positional=True, path=True)
     images: tuple[str, ...] = option(help="images, folders, or globs in quotes", positional=True)
-    output: str = option(help="folder of the annotated images and detections.json", metavar="FOLDER")
+    output: str = option(help="folder of the annotated images and detections.json", **_FOLDER)
 
 
 def _predict(given: Given) -> None:
     options, settings = build(_PredictOptions, given), build(PredictSettings, given)
+    output = local_path(options.output, "--output")
     import_tensorflow()
-    from ssd300.training.prediction.predict import find_images, predict
+    from ssd300.training.prediction.find_images import find_images
+    from ssd300.training.prediction.predict import predict
     from ssd300.training.run_directory import RunDirectory
 
-    done = predict(RunDirectory(options.run), find_images(options.images), Path(options.output), settings)
+    images = find_images(options.images, output=output)
+    done = predict(RunDirectory(options.run), images, output, settings)
     for path, message in done["unreadable"].items():
-        print(f"left out {path}: {message}")
-    print(f"{done['detections']:,} detections on {done['images']:,} images; wrote {options.output}/detections.json")
+        say(f"left out {path}: {message}")
+    if images.ignored:
+        say(f"passed over {', '.join(f'{name} {count:,}' for name, count in images.ignored.items())}")
+    say(f"{done['detections']:,} detections on {done['images']:,} images; wrote {options.output}/detections.json")
 
 
 COMMANDS = {

@@ -3,13 +3,17 @@
 import argparse
 import importlib.metadata
 import logging
+import os
+import signal
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from ssd300.datasets.errors import InputError, JobError, TrainingError
+from ssd300.datasets.files import plain_message
+from ssd300.preprocessing.support.terminal import PrintableFormatter, prepare_streams, printable, say
 from ssd300.training.cli.commands import COMMANDS
-from ssd300.training.cli.options import add_options
+from ssd300.training.cli.options import add_options, resolve_paths
 
 _DESCRIPTION = "SSD300 object detection: encode Pascal-VOC data, train, evaluate, predict."
 
@@ -17,7 +21,7 @@ _DESCRIPTION = "SSD300 object detection: encode Pascal-VOC data, train, evaluate
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Prints only the message: the usage of a command with twenty options would hide it."""
-        self.exit(2, f"{self.prog}: {message}\nSee `{self.prog} --help`.\n")
+        self.exit(2, printable(f"{self.prog}: {message}\nSee `{self.prog} --help`.\n"))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -36,41 +40,66 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns 0, 1 for a job that failed, or 2 for an input that cannot be used."""
+    """Runs a command; returns 0, 1 for work that failed, or 2 for an input that cannot be used."""
+    prepare_streams()
     parser = build_parser()
     arguments, rest = parser.parse_known_args(argv)
-    given = vars(arguments)
-    name = given.pop("command")
+    name = arguments.command
     command = COMMANDS[name]
+    del arguments.command
+    given = resolve_paths(vars(arguments), command.parts)
     if rest and not command.passes_arguments_on:
         parser.error(f"{name}: unknown arguments: {' '.join(rest)}")
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    if command.passes_arguments_on:
+        given["beam_arguments"] = tuple(rest)
     try:
-        if command.passes_arguments_on:
-            given["beam_arguments"] = tuple(rest)
         command.run(given)
-    except InputError as error:
-        return _fail(name, error, 2)
-    except (JobError, TrainingError, OSError) as error:
-        return _fail(name, error, 1)
+        return 0
     except KeyboardInterrupt:
         return _fail(name, "interrupted", 130)
+    except BrokenPipeError:
+        return _end_unread()
     except Exception as error:
-        if not _is_tensorflow_error(error):
+        expected = _what_went_wrong(error)
+        if expected is None:
             raise
-        return _fail(name, getattr(error, "message", error), 1)
-    return 0
+        return _fail(name, *expected)
 
 
-def _is_tensorflow_error(error: Exception) -> bool:
-    """Whether TensorFlow could not read or write a file; without importing what was not needed."""
-    tensorflow = sys.modules.get("tensorflow")
-    return tensorflow is not None and isinstance(error, tensorflow.errors.OpError)
+def _what_went_wrong(error: Exception) -> tuple[str, int] | None:
+    """The line to print and the exit code for an error that a user can expect; None for a bug."""
+    if isinstance(error, InputError):
+        return str(error), 2
+    if isinstance(error, MemoryError):
+        return "there is not enough memory; a smaller batch size or fewer workers need less", 1
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}", 1
+    if isinstance(error, JobError | TrainingError | OSError):
+        return str(error), 1
+    tensorflow = sys.modules.get("tensorflow")  # without importing what was not needed
+    if tensorflow is None or not isinstance(error, tensorflow.errors.OpError):
+        return None
+    errors = tensorflow.errors
+    if isinstance(error, errors.InvalidArgumentError | errors.InternalError):
+        return None
+    if isinstance(error, errors.ResourceExhaustedError):
+        return f"out of memory, or of space on a disk: {plain_message(error)}", 1
+    return plain_message(error), 1
 
 
-def _fail(command: str, error: Any, code: int) -> int:
-    print(f"ssd300 {command}: {error}", file=sys.stderr)
+def _fail(command: str, message: str, code: int) -> int:
+    say(f"ssd300 {command}: {message}", file=sys.stderr)
     return code
+
+
+def _end_unread() -> int:
+    """The exit code where the reader of standard output is gone, as ``head`` after ten lines."""
+    # Python would complain at its end of what it cannot write any more.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE
 
 
 if __name__ == "__main__":

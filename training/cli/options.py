@@ -7,7 +7,8 @@ from dataclasses import MISSING, Field, fields
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from ssd300.datasets.errors import InputError
-from ssd300.preprocessing.support.options import describe
+from ssd300.datasets.files import resolve_path
+from ssd300.preprocessing.support.options import check_fields, describe
 
 T = TypeVar("T")
 
@@ -30,10 +31,18 @@ def add_options(parser: argparse.ArgumentParser, parts: Iterable[type]) -> None:
             _add(headings.get(heading, parser), one)
 
 
+def resolve_paths(given: Mapping[str, Any], parts: Iterable[type]) -> dict[str, Any]:
+    """The given options with all paths resolved, so that a path's spelling ends here."""
+    paths = {one.name for part in parts for one in fields(part) if one.metadata.get("path")}
+    return {name: resolve_path(value) if name in paths else value for name, value in given.items()}
+
+
 def build(cls: Callable[..., T], given: Mapping[str, Any], **more: Any) -> T:
-    """The dataclass with those of its fields that were given."""
+    """The dataclass with those of its fields that were given; InputError if one is out of its bounds."""
     own = {one.name: given[one.name] for one in fields(cls) if one.name in given}  # type: ignore[arg-type]
-    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in own.items()} | more)
+    made = cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in own.items()} | more)
+    check_fields(made)
+    return made
 
 
 def _add(parser: Any, one: Field) -> None:

@@ -8,6 +8,7 @@ from PIL import Image
 
 from ssd300.datasets.classes import ClassList
 from ssd300.preprocessing.support.drawing import DIFFICULT, GROUND_TRUTH, class_color, contact_sheet, draw_boxes
+from ssd300.preprocessing.support.outputs import save_image
 from ssd300.training.evaluation.evaluate import EvaluatedPicture
 
 _PAIRS_A_ROW = 3
@@ -25,7 +26,7 @@ def write_detection_sheet(
         for start in range(0, len(pairs), _PAIRS_A_ROW)
     ]
     titles = ["ground truth", f"detections, score over {threshold:g}"] * min(len(pairs), _PAIRS_A_ROW)
-    contact_sheet(rows, titles=titles, cell=(250, 220)).save(path, quality=88)
+    save_image(contact_sheet(rows, titles=titles, cell=(250, 220)), path, quality=88)
 
 
 def _with_ground_truth(picture: EvaluatedPicture, classes: ClassList) -> Image.Image:

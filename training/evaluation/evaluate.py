@@ -12,8 +12,10 @@ import numpy as np
 
 from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.datasets.errors import InputError
+from ssd300.datasets.files import writable_folder
 from ssd300.model.detection import make_detector
 from ssd300.model.ssd300 import SSD300
+from ssd300.preprocessing.support.outputs import check_replaceable
 from ssd300.preprocessing.support.progress import bar
 from ssd300.training.evaluation.average_precision import (
     DEFINITIONS,
@@ -25,6 +27,8 @@ from ssd300.training.evaluation.plots import plot_precision_recall
 from ssd300.training.reading.reader import evaluation_batches
 from ssd300.training.run_directory import RunDirectory
 from ssd300.training.settings import EvaluateSettings
+
+METRICS, CURVES = "metrics.json", "precision_recall.png"
 
 
 @dataclass(frozen=True)
@@ -69,15 +73,19 @@ def evaluate(
         What ``metrics.json`` holds.
 
     Raises:
-        InputError: the run, the dataset or the split cannot be used together.
+        InputError: the run, the dataset or the split cannot be used together, or `output` cannot be written or holds
+            files of these names that no evaluation made.
     """
-    model, config, step = run.load_model()
-    identity = dataset.identity
+    identity, config = dataset.identity, run.read_config()
+    dataset.files(settings.split)  # an unknown split is refused before anything is written
     if identity.classes != config.classes:
         raise InputError(
             f"the run's classes are {', '.join(config.classes.names)}; "
             f"the dataset's are {', '.join(identity.classes.names)}"
         )
+    check_replaceable([output / METRICS, output / CURVES])
+    writable_folder(str(output))
+    model, config, step = run.load_model()
     evaluator = DetectionEvaluator(model.num_classes)
     start = time.perf_counter()
     pictures = detections_on(model, dataset, settings)
@@ -106,10 +114,9 @@ def evaluate(
         "classes": {name: _class_metrics(results[label]) for label, name in enumerate(config.classes.names, start=1)},
         "seconds": round(seconds, 2),
     }
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "metrics.json").write_text(json.dumps(_without_nan(metrics), indent=2), encoding="utf-8")
+    (output / METRICS).write_text(json.dumps(_without_nan(metrics), indent=2), encoding="utf-8")
     curves = {name: results[label] for label, name in enumerate(config.classes.names, start=1)}
-    plot_precision_recall(curves, means, output / "precision_recall.png")
+    plot_precision_recall(curves, means, output / CURVES)
     return metrics
 
 

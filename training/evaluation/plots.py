@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from ssd300.preprocessing.support.outputs import MADE_BY
 from ssd300.training.evaluation.average_precision import ClassResult, Definition
 
 
@@ -34,7 +35,7 @@ def plot_precision_recall(results: dict[str, ClassResult], means: Mapping[Defini
     if axes.lines:
         columns = 1 if len(results) <= 6 else 2
         axes.legend(title="class  AP 2007  AP 2010", fontsize="small", ncols=columns, loc="lower left")
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, metadata={"Software": MADE_BY})
 
 
 def plot_history(history: Path, path: Path) -> None:
@@ -61,4 +62,4 @@ def plot_history(history: Path, path: Path) -> None:
     speed.set(xlabel="step", title="images per second", ylim=(0, None))
     for axes in (loss, rate, speed):
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, metadata={"Software": MADE_BY})

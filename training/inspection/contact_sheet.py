@@ -10,12 +10,15 @@ from PIL import Image, ImageOps
 
 from ssd300.datasets.classes import ClassList
 from ssd300.datasets.encoded_dataset import EncodedDataset
+from ssd300.datasets.errors import InputError
+from ssd300.datasets.files import writable_folder
 from ssd300.datasets.record import Record, parse_record
 from ssd300.model import box_coder, boxes as box_ops
 from ssd300.model.default_boxes import default_boxes
 from ssd300.model.spec import Spec, spec_named
 from ssd300.preprocessing.augmentation.batch import augment_batch
 from ssd300.preprocessing.support.drawing import contact_sheet, draw_objects
+from ssd300.preprocessing.support.outputs import check_replaceable, save_image
 from ssd300.training.reading.record_order import ordered_records
 from ssd300.training.settings import InspectSettings
 
@@ -29,10 +32,17 @@ def write_inspection_sheet(dataset: EncodedDataset, path: Path, settings: Inspec
     A row shows the record's image with its objects and stored targets, its mirror image with the targets stored for
     that, and what the reader makes of the record in several epochs. There the objects are decoded from the targets, so
     that a box in the right place has come through the whole chain.
+
+    Raises:
+        InputError: the dataset has no such split, or the file cannot be written or exists and was not made here.
     """
+    if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+        raise InputError(f"a contact sheet is a .jpg or .png file, got {path}")
+    check_replaceable([path])
     spec, classes = spec_named(dataset.identity.preset), dataset.identity.classes
     files = dataset.files(settings.split, copies=settings.copies)
     originals = dataset.files(settings.split)
+    writable_folder(str(path.parent))
     chosen = ordered_records(originals, seed=settings.seed).take(min(settings.images, files.records))
     rows = []
     for serialized, number in chosen:  # of epoch 0, in which a record's place is its number
@@ -42,7 +52,7 @@ def write_inspection_sheet(dataset: EncodedDataset, path: Path, settings: Inspec
         augmented = _augmented(shown, int(number), spec, classes, settings)
         rows.append([*(_stored(record, spec, classes, is_flipped) for is_flipped in (False, True)), *augmented])
     titles = ["record", "mirrored, stored targets", *(f"reader, epoch {epoch}" for epoch in range(_EPOCHS))]
-    contact_sheet(rows, titles=titles, cell=_CELL).save(path)
+    save_image(contact_sheet(rows, titles=titles, cell=_CELL), path)
 
 
 def _stored(record: Record, spec: Spec, classes: ClassList, is_flipped: bool) -> Image.Image:

@@ -112,7 +112,8 @@ def test_predict_takes_globs_and_keeps_equal_names_apart(run, tmp_path):
         (tmp_path / folder).mkdir()
         Image.new("RGB", (30, 20)).save(tmp_path / folder / "same.jpg")
     assert main(["predict", str(run), f"{tmp_path}/*/same.jpg", "--output", str(tmp_path / "out")]) == 0
-    assert sorted(p.name for p in (tmp_path / "out").glob("*.jpg")) == ["same-2.jpg", "same.jpg"]
+    found = (str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.jpg"))
+    assert sorted(found) == ["a/same.jpg", "b/same.jpg"]
 
 
 def test_predict_of_nothing(run, tmp_path, capsys):
@@ -188,7 +189,7 @@ def test_the_version(capsys):
 
 def test_errors_of_the_system_are_one_line_with_the_files_name(run, tmp_path, capsys):
     (tmp_path / "taken").write_text("a file, not a folder")
-    assert main(["evaluate", str(run), "--output", str(tmp_path / "taken")]) == 1
+    assert main(["evaluate", str(run), "--output", str(tmp_path / "taken")]) == 2
     shown = capsys.readouterr().err
     assert str(tmp_path / "taken") in shown
     assert "Traceback" not in shown

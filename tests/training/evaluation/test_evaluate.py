@@ -35,7 +35,8 @@ def truth(dataset):
 
 def run_of(classes=CLASSES):
     config = SimpleNamespace(classes=ClassList(tuple(classes)))
-    return SimpleNamespace(load_model=lambda: (SimpleNamespace(num_classes=len(classes) + 1), config, 42))
+    model = SimpleNamespace(num_classes=len(classes) + 1)
+    return SimpleNamespace(read_config=lambda: config, load_model=lambda: (model, config, 42))
 
 
 @pytest.fixture

@@ -122,9 +122,9 @@ def test_the_seed_chooses_pictures_and_augmentation(copied, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--images", "0"], "images must be at least 1, got 0"),
-        (["--batch-size", "0"], "batch_size must be at least 1, got 0"),
-        (["--seconds", "-1"], "seconds must be at least 0, got -1.0"),
+        (["--images", "0"], "images must be at least 1 and at most 100, got 0"),
+        (["--batch-size", "0"], "batch_size must be at least 1 and at most 65,536, got 0"),
+        (["--seconds", "-1"], "seconds must be at least 0 and at most 3,600, got -1.0"),
         (["--split", "val"], "no split 'val', it has: "),
         (["--augmentation", "copies", "--augment", "expand=2"], "expanded and cropped already"),
         (["--augmentation", "copies"], "no augmented copies of 'train'"),

@@ -12,7 +12,8 @@ from ssd300.datasets.classes import ClassList
 from ssd300.datasets.errors import InputError
 from ssd300.model.detection import Detections
 from ssd300.training.prediction import predict as predict_module
-from ssd300.training.prediction.predict import find_images, predict
+from ssd300.training.prediction.find_images import find_images
+from ssd300.training.prediction.predict import predict
 from ssd300.training.settings import PredictSettings
 
 # ymin, xmin, ymax, xmax; score; label. The last row is padding.
@@ -122,17 +123,42 @@ def test_an_image_is_annotated(run, tmp_path):
     assert np.abs(pixels[40:80, 100:150] - 90).max() < 12  # inside it
 
 
-def test_files_folders_and_globs_are_found_once_and_in_order(tmp_path):
-    for name in ("b.jpg", "a.JPG", "c.png", "notes.txt", "deeper/d.jpeg"):
-        write(tmp_path / name) if name != "notes.txt" else (tmp_path / name).write_text("")
-    names = [path.name for path in find_images([str(tmp_path / "c.png"), str(tmp_path), str(tmp_path / "**/*.jp*g")])]
-    assert names == ["c.png", "a.JPG", "b.jpg", "d.jpeg"]
+def test_originals_are_never_replaced(run, tmp_path):
+    path = write(tmp_path / "pictures/a.jpg")
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"a\.jpg would be replaced, which is read as well"):
+        predict(run, find_images([str(tmp_path / "pictures")]), tmp_path / "pictures")
+    other = write(tmp_path / "out/a.jpg", size=(30, 20))
+    with pytest.raises(InputError, match=rf"{other} exists and was not made by ssd300"):
+        predict(run, [path], tmp_path / "out")
+    assert path.read_bytes() == before
+    assert {one.name for one in tmp_path.rglob("*.json")} == set()
+    with Image.open(other) as image:
+        assert image.size == (30, 20)
 
 
-@pytest.mark.parametrize("pattern", ["nothing.jpg", "*.gif", "empty"])
-def test_a_pattern_without_an_image_is_refused_by_its_name(tmp_path, pattern):
-    (tmp_path / "empty").mkdir()
-    write(tmp_path / "a.jpg")
-    with pytest.raises(InputError, match="names no image") as refused:
-        find_images([str(tmp_path / "a.jpg"), str(tmp_path / pattern)])
-    assert pattern in str(refused.value)
+def test_a_prediction_replaces_its_own_earlier_output(run, tmp_path):
+    path = write(tmp_path / "pictures/a.jpg")
+    for threshold in (0.6, 0.0):
+        predict(run, [path], tmp_path / "out", PredictSettings(threshold=threshold))
+    assert len(detections_in(tmp_path / "out")) == 3
+    with pytest.raises(InputError, match="would be replaced"):  # made by us, but now an input
+        predict(run, find_images([str(tmp_path / "out/a.jpg")]), tmp_path / "out")
+
+
+def test_sub_folders_are_kept(run, tmp_path):
+    for name in ("x.jpg", "cam0/x.jpg", "cam1/x.png"):
+        write(tmp_path / "pictures" / name)
+    images = find_images([str(tmp_path / "pictures")])
+    predict(run, images, tmp_path / "out")
+    assert sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.jpg")) == [
+        "cam0/x.jpg", "cam1/x.jpg", "x.jpg",
+    ]  # fmt: skip
+
+
+def test_an_output_that_is_a_file_is_named_before_the_model_is_loaded(run, tmp_path, monkeypatch):
+    path = write(tmp_path / "a.jpg")
+    (tmp_path / "out").write_text("mine")
+    monkeypatch.setattr(run, "load_model", lambda: pytest.fail("loaded"))
+    with pytest.raises(InputError, match=rf"{tmp_path}/out cannot be written: .*not a folder"):
+        predict(run, [path], tmp_path / "out")
