@@ -11,6 +11,8 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ssd300.datasets.errors import InputError, StorageError
@@ -20,6 +22,7 @@ T = TypeVar("T")
 # Errors that say that a path names no file. All others are the storage's, not the path's.
 _NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
 _PAUSES = (0.1, 0.5, 2.0)  # seconds before another attempt at a read that failed
+_PROOF = b"\0" * 65536  # a full disk takes an empty file, and often a short one
 
 
 def resolve_path(path: str) -> str:
@@ -96,6 +99,9 @@ def storage_reason(error: BaseException) -> str | None:
 def plain_message(error: BaseException) -> str:
     """The first line of TensorFlow's message, without the names of its operations, which say nothing to a user."""
     lines = str(getattr(error, "message", error) or type(error).__name__).strip().splitlines()
+    scheme = re.match(r"File system scheme '([^']*)' not implemented", lines[0])
+    if scheme:
+        return f"{scheme[1]}:// paths need a file-system plugin of TensorFlow, such as tensorflow-io"
     text = re.sub(r"\{\{function_node [^}]*\}\}\s*|\{\{node [^}]*\}\}\s*", "", lines[0])
     return re.sub(r"\s*\[Op:[^\]]*\].*$", "", text).strip()
 
@@ -121,11 +127,67 @@ def names_in(folder: str) -> list[str]:
     return [name.rstrip("/") for name in tf.io.gfile.listdir(folder)]
 
 
+def writable_folder(path: str) -> None:
+    """Makes a folder, if there is none, and proves that files can be written in it. If not, nothing new stays.
+
+    Raises:
+        InputError: ``FOLDER cannot be written: REASON``.
+    """
+    try:
+        if "://" in path:
+            _prove_writable(path)
+        else:
+            _make_writable(Path(path))
+    except Exception as error:
+        reason = storage_reason(error)
+        if reason is None:
+            raise
+        raise InputError(f"{path} cannot be written: {reason}") from None
+
+
+def _make_writable(folder: Path) -> None:
+    missing = [one for one in (folder, *folder.parents) if not os.path.lexists(one)]
+    there = missing[-1].parent if missing else folder
+    if not there.is_dir():
+        raise NotADirectoryError(f"{there} is not a folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _prove_writable(str(folder))
+    except BaseException:
+        for made in missing:
+            with suppress(OSError):  # it was not made, or another process uses it
+                made.rmdir()
+        raise
+
+
+def _prove_writable(folder: str) -> None:
+    import tensorflow as tf
+
+    tf.io.gfile.makedirs(folder)
+    proof = temporary_path(f"{folder}/.writable")
+    try:
+        with tf.io.gfile.GFile(proof, "wb") as file:
+            file.write(_PROOF)
+    finally:
+        with suppress(tf.errors.NotFoundError):
+            tf.io.gfile.remove(proof)
+
+
+def temporary_path(path: str) -> str:
+    """A path next to `path` for what is to become it; `final_name` recognizes it if a killed process leaves it."""
+    return f"{path}.tmp-{uuid.uuid4().hex}"
+
+
+def final_name(name: str) -> str:
+    """The name of the file that a file of a temporary name was to become; any other name as it is."""
+    return re.sub(r"\.tmp-[0-9a-f]{32}$", "", name)
+
+
 def write_atomically(path: str, text: str) -> None:
     """Writes a text file under another name and renames it: it appears complete or not at all."""
     import tensorflow as tf
 
-    temporary = f"{path}.tmp-{uuid.uuid4().hex}"
+    temporary = temporary_path(path)
     with tf.io.gfile.GFile(temporary, "wb") as file:
         file.write(text.encode())
     tf.io.gfile.rename(temporary, path, overwrite=True)
