@@ -37,6 +37,10 @@ class Source(Protocol):
         """What tells trees, folders or datasets apart."""
 
     @property
+    def real_root(self) -> str:
+        """The same for the same tree, folder or dataset, however its path is written and whatever links lead to it."""
+
+    @property
     def path_parts(self) -> tuple[str, ...]:
         """The parts of the root's path; the last of them make its name."""
 

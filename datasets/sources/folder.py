@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from ssd300.datasets.annotation import parse_annotation
 from ssd300.datasets.errors import InputError
 from ssd300.datasets.faults import RejectedError
-from ssd300.datasets.files import exists, is_folder, names_in, read_file
+from ssd300.datasets.files import exists, is_folder, names_in, read_file, real_path
 from ssd300.datasets.sources.base import RawPicture, check_split_name
 
 # An image is looked for under these endings, in this order.
@@ -53,6 +53,11 @@ class FolderSource:
 
     def __str__(self) -> str:
         return f"{self.split}={self.root}" + ("" if self.image_set is None else f":{self.image_set}")
+
+    @property
+    def real_root(self) -> str:
+        """The folder, whatever links lead to it."""
+        return real_path(self.root)
 
     @property
     def path_parts(self) -> tuple[str, ...]:

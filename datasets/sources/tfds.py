@@ -11,7 +11,7 @@ from ssd300.datasets.annotation import LARGEST_COORDINATE, Annotation, VocObject
 from ssd300.datasets.classes import BACKGROUND, canonical
 from ssd300.datasets.errors import InputError
 from ssd300.datasets.faults import RejectedError
-from ssd300.datasets.files import exists
+from ssd300.datasets.files import exists, real_path
 from ssd300.datasets.sources.base import RawPicture, check_split_name
 
 SCHEME = "tfds:"
@@ -63,6 +63,11 @@ class TfdsSource:
     def root(self) -> str:
         """What tells datasets apart."""
         return f"{SCHEME}{self.name}"
+
+    @property
+    def real_root(self) -> str:
+        """The folder of its files, whatever name or link leads to it."""
+        return real_path(str(self._builder.data_dir))
 
     def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
         return type(self), (self.split, self.name, self.tfds_split)  # without the builder
