@@ -208,7 +208,7 @@ def test_copies_that_are_missing_or_damaged_have_their_shards_made_again_alone(
     path(2, 2).write_bytes(one)
     (output / ".work/reports/train-00003.json").unlink()
     path(2, 4).write_bytes(path(2, 4).read_bytes() * 2)
-    (output / "ssd300-train_copy1.tfrecord-00005-of-00006.tmp-" + 32 * "d").write_bytes(b"half")
+    (output / f"ssd300-train_copy1.tfrecord-00005-of-00006.tmp-{32 * 'd'}").write_bytes(b"half")
     preprocess(settings, str(output), Execution(workers=1))
     assert sorted(encoded) == [f"train-{shard:05d}" for shard in range(5)]
     assert content(output) == content(dataset)
