@@ -40,6 +40,23 @@ class Identity:
 
     fields: dict[str, Any]
 
+    @classmethod
+    def read(cls, path: str) -> "Identity":
+        """The identity that `to_json` wrote.
+
+        Raises:
+            IncompleteDatasetError: the file cannot be read.
+            IdentityMismatchError: it was edited or is damaged: its fingerprint does not match.
+        """
+        fields = _read(path)
+        stored = fields.pop("fingerprint", None)
+        identity = cls(fields)
+        if identity.fingerprint != stored:
+            raise IdentityMismatchError(
+                f"{path} was edited or is damaged: its fingerprint is {stored}, its fields give {identity.fingerprint}"
+            )
+        return identity
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the fields."""
@@ -136,21 +153,21 @@ class EncodedDataset:
 
         Raises:
             IncompleteDatasetError: the folder is not a finished dataset.
-            IdentityMismatchError: ``identity.json`` was edited: its fingerprint does not match.
+            IdentityMismatchError: ``identity.json`` was edited or is damaged: its fingerprint does not match.
         """
         folder = folder.rstrip("/") or folder
         if not exists(f"{folder}/{COMPLETED}"):
             raise IncompleteDatasetError(
                 f"{folder} is not a finished dataset: it has no file {COMPLETED}; run its preprocessing job to the end"
             )
-        fields = _read(f"{folder}/{IDENTITY}")
-        stored = fields.pop("fingerprint", None)
-        identity = Identity(fields)
-        if identity.fingerprint != stored:
-            raise IdentityMismatchError(
-                f"{folder}/{IDENTITY} was edited: its fingerprint is {stored}, its fields give {identity.fingerprint}"
-            )
-        splits = {split["name"]: split for split in _read(f"{folder}/{_TFDS_INFO}")["splits"]}
+        identity, info = Identity.read(f"{folder}/{IDENTITY}"), f"{folder}/{_TFDS_INFO}"
+        try:
+            splits = {split["name"]: split for split in _read(info)["splits"]}
+            _ = [(_lengths(split), int(split["numBytes"])) for split in splits.values()]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise IncompleteDatasetError(f"{info} is damaged: it does not list the splits") from None
         return cls(folder, identity, splits)
 
     @cached_property
@@ -190,9 +207,12 @@ class EncodedDataset:
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        return dict(read_json(path))
-    except (InputError, ValueError, TypeError) as error:
-        raise IncompleteDatasetError(f"{path} cannot be read: {error}") from None
+        content = read_json(path)
+    except InputError as error:
+        raise IncompleteDatasetError(str(error)) from None
+    if not isinstance(content, dict):
+        raise IncompleteDatasetError(f"{path} is damaged: it is not a JSON object")
+    return content
 
 
 def _lengths(split: Mapping[str, Any]) -> tuple[int, ...]:

@@ -17,14 +17,14 @@ class TrainingError(RuntimeError):
 
 
 class StorageError(OSError):
-    """A file could not be read, several times in a row, although it may be there: a disk, a mount, a network.
+    """A file could not be read or written, several times in a row if that may help: a disk, a mount, a network.
 
-    Nothing is known about the file's content, so it is never counted as a fault of the data.
+    Nothing is known about the content of a file that could not be read, so it is never counted as a fault of the data.
     """
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path} could not be read: {reason}")
-        self.path, self.reason = path, reason
+    def __init__(self, path: str, reason: str, action: str = "read") -> None:
+        super().__init__(f"{path} could not be {action}: {reason}")
+        self.path, self.reason, self.action = path, reason, action
 
-    def __reduce__(self) -> tuple[type, tuple[str, str]]:
-        return type(self), (self.path, self.reason)
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+        return type(self), (self.path, self.reason, self.action)

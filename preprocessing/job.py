@@ -3,7 +3,8 @@
 import json
 import logging
 import tempfile
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import tensorflow as tf
@@ -15,14 +16,25 @@ from ssd300.datasets.encoded_dataset import (
     REJECTED,
     REPORT,
     REPORT_PAGE,
-    EncodedDataset,
+    Identity,
 )
 from ssd300.datasets.errors import InputError, JobError
 from ssd300.datasets.faults import DROPPED_EMPTY, most_frequent
-from ssd300.datasets.files import names_in, write_atomically
+from ssd300.datasets.files import sha256, storage_errors, write_atomically
 from ssd300.datasets.record import VERSION, tfds_features
 from ssd300.datasets.sources.base import copy_split
-from ssd300.preprocessing.job_folder import CHECK, WORK, claim, folder_path, is_complete, make_folder
+from ssd300.preprocessing.job_folder import (
+    CHECK,
+    WORK,
+    claim,
+    complete_report,
+    folder_path,
+    is_complete,
+    refuse_unusable,
+    remove_folder,
+    tidy,
+    tidy_complete,
+)
 from ssd300.preprocessing.plan import Plan, make_plan
 from ssd300.preprocessing.report.summary import build_report, rejected_lines
 from ssd300.preprocessing.runners.encode_all import encode_all
@@ -30,6 +42,7 @@ from ssd300.preprocessing.runners.execution import Execution
 from ssd300.preprocessing.settings import PreprocessSettings
 from ssd300.preprocessing.shards.identity import identity_of
 from ssd300.preprocessing.shards.shard_report import Reject, ShardReport
+from ssd300.preprocessing.support.lease import lease
 
 _LOG = logging.getLogger(__name__)
 
@@ -58,21 +71,26 @@ def preprocess(settings: PreprocessSettings, output: str, execution: Execution =
         execution: how the job runs; the records do not depend on it.
 
     Raises:
-        InputError: an argument, source or folder cannot be used.
+        InputError: an argument, source or folder cannot be used, or another job is in the folder.
         JobError: shards are missing after three attempts, or too many images were rejected.
+        StorageError: a file of the launcher's own could not be read or written.
     """
     _ = execution.options  # refuses unknown ones before anything is listed
     output = folder_path(output)
+    refuse_unusable(output, WORK)
     plan = make_plan(settings)
-    work = f"{output}/{WORK}"
-    if is_complete(plan, output):
+    identity = identity_of(plan)
+    if is_complete(identity, output):
         _LOG.info("%s is complete already", output)
-        if tf.io.gfile.exists(work):  # a kill between the marker and the end
-            tf.io.gfile.rmtree(work)
-        return EncodedDataset.open(output).report
-    claim(plan, output)
-    shards = encode_all(plan, execution, output=output, folder=work)
-    return _finish(plan, shards, output=output, work=work, max_rejected=execution.max_rejected)
+        tidy_complete(output)
+        return complete_report(output)
+    with _leased(output, "preprocess"):
+        if is_complete(identity, output):  # another one has made it meanwhile
+            return complete_report(output)
+        claim(identity, output, WORK)
+        shards = encode_all(plan, execution, output=output, folder=f"{output}/{WORK}")
+        with storage_errors(output):
+            return _finish(plan, identity, shards, output=output, max_rejected=execution.max_rejected)
 
 
 def check(
@@ -87,24 +105,32 @@ def check(
         execution: how the job runs.
 
     Raises:
-        InputError: an argument, source or folder cannot be used.
+        InputError: an argument, source or folder cannot be used, or another job is in the folder.
         JobError: shards are missing after three attempts, or too many images would be rejected.
+        StorageError: a file of the launcher's own could not be read or written.
     """
     if output is None and not execution.is_local:
         raise InputError("a check on other machines needs an output folder that they all see")
-    plan = make_plan(settings)
     with nullcontext(output) if output is not None else tempfile.TemporaryDirectory() as chosen:
         folder = folder_path(chosen)
-        make_folder(folder, CHECK)
-        work = f"{folder}/{CHECK}"
-        if tf.io.gfile.exists(work):
-            tf.io.gfile.rmtree(work)
-        tf.io.gfile.makedirs(f"{work}/reports")
-        shards = encode_all(plan, execution, output=None, folder=work)
-        report, rejects = _write_report(plan, shards, folder, records=False)
-        tf.io.gfile.rmtree(work)
+        refuse_unusable(folder, CHECK)
+        plan = make_plan(settings)
+        with _leased(folder, "preprocess --check"):
+            claim(identity_of(plan), folder, CHECK)
+            shards = encode_all(plan, execution, output=None, folder=f"{folder}/{CHECK}")
+            with storage_errors(folder):
+                report, rejects = _write_report(plan, shards, folder, records=False)
+                tidy(folder)
     _refuse_too_many(report, rejects, execution.max_rejected, where=output)
     return report
+
+
+@contextmanager
+def _leased(folder: str, what: str) -> Iterator[None]:
+    with storage_errors(folder):
+        tf.io.gfile.makedirs(folder)
+    with lease(folder, what=what):
+        yield
 
 
 def _write_report(
@@ -119,7 +145,7 @@ def _write_report(
         raise JobError(f"the totals do not add up: {plan.pictures} planned, {whole}")
     rejects = [reject for shard in plan.shards for reject in shards[shard.key].rejects]
     write_atomically(f"{folder}/{REJECTED}", rejected_lines(rejects))
-    write_atomically(f"{folder}/{REPORT}", json.dumps(report, indent=2))
+    write_atomically(f"{folder}/{REPORT}", _report_text(report))
     write_atomically(f"{folder}/{REPORT_PAGE}", dataset_page(plan, report, rejects, folder if records else None))
     return report, rejects
 
@@ -140,7 +166,7 @@ def _refuse_too_many(report: dict[str, Any], rejects: list[Reject], limit: float
 
 
 def _finish(
-    plan: Plan, shards: dict[str, ShardReport], *, output: str, work: str, max_rejected: float
+    plan: Plan, identity: Identity, shards: dict[str, ShardReport], *, output: str, max_rejected: float
 ) -> dict[str, Any]:
     """Writes what makes the folder a dataset, in an order in which a kill at any moment leaves none or all of it."""
     report, rejects = _write_report(plan, shards, output, records=True)
@@ -150,19 +176,19 @@ def _finish(
         # So that the same job checks these images again after they have been repaired.
         for shard in plan.shards:
             if shards[shard.key].rejects:
-                tf.io.gfile.remove(f"{work}/reports/{shard.key}.json")
+                tf.io.gfile.remove(f"{output}/{WORK}/reports/{shard.key}.json")
         raise
-    made = identity_of(plan)
-    write_atomically(f"{output}/{IDENTITY}", made.to_json())
-    for name in names_in(output):
-        if ".tmp-" in name:
-            tf.io.gfile.remove(f"{output}/{name}")
-    if tf.io.gfile.exists(f"{output}/{CHECK}"):
-        tf.io.gfile.rmtree(f"{output}/{CHECK}")
+    write_atomically(f"{output}/{IDENTITY}", identity.to_json())
+    tidy(output)
     _write_tfds_metadata(plan, shards, output)
-    write_atomically(f"{output}/{COMPLETED}", json.dumps({"fingerprint": made.fingerprint, "plan": plan.digest()}))
-    tf.io.gfile.rmtree(work)
+    marker = {"fingerprint": identity.fingerprint, "report": sha256(_report_text(report))}
+    write_atomically(f"{output}/{COMPLETED}", json.dumps(marker))
+    remove_folder(f"{output}/{WORK}")
     return report
+
+
+def _report_text(report: dict[str, Any]) -> str:
+    return json.dumps(report, indent=2)
 
 
 def _write_tfds_metadata(plan: Plan, shards: dict[str, ShardReport], output: str) -> None:

@@ -1,19 +1,15 @@
 """The plan of a job: which images go into which shard, in which order. It is fixed before any worker starts."""
 
-import hashlib
-import importlib.metadata
 import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 
 from ssd300.datasets.encoded_dataset import shard_name
-from ssd300.datasets.record import VERSION
 from ssd300.datasets.sources.base import copy_split
 from ssd300.preprocessing.settings import PreprocessSettings
 
@@ -79,18 +75,6 @@ class Plan:
         """Number of images of all splits."""
         return sum(len(shard.pictures) for shard in self.shards)
 
-    def digest(self) -> str:
-        """SHA-256 of the plan: two jobs with the same digest write the same records from the same files."""
-        return self._digest
-
-    @cached_property  # seconds for a million names, and a job asks for it three times
-    def _digest(self) -> str:
-        made_by = f"record {VERSION}, code {importlib.metadata.version('ssd300')}\n{self.settings.to_json()}\n"
-        digest = hashlib.sha256(made_by.encode())
-        for shard in self.shards:
-            digest.update(f"{shard.to_json()}\n".encode())
-        return digest.hexdigest()
-
 
 def make_plan(settings: PreprocessSettings) -> Plan:
     """Lists the images of all sources, shuffles each split by the seed and cuts it into shards of bounded size.
@@ -102,7 +86,7 @@ def make_plan(settings: PreprocessSettings) -> Plan:
     """
     shards: list[Shard] = []
     findings: dict[str, Counter[str]] = {}
-    splits_of: dict[str, dict[str, tuple[str, ...]]] = {}  # by root and id; most tuples are one and the same
+    splits_of: dict[str, dict[str, tuple[str, ...]]] = {}  # by tree and id; most tuples are one and the same
     for split in dict.fromkeys(source.split for source in settings.sources):
         found = findings[split] = Counter()
         looked_through: set[str] = set()

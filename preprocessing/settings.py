@@ -1,8 +1,7 @@
 """The settings of a preprocessing job: everything that decides what its records contain."""
 
-import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
@@ -14,10 +13,6 @@ from ssd300.datasets.sources.parse import Source, parse_source, tree_names
 from ssd300.model.spec import Spec, spec_named
 from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION, Augmentation
 from ssd300.preprocessing.support.options import check_fields, option
-
-# Digests of plans are made of the settings as text, in which these fields keep their first names: a dataset that is
-# finished, or begun, is still known for what it is.
-_FIRST_NAMES = {"coordinates": "convention", "copies_of": "copied_splits"}
 
 
 @dataclass(frozen=True)
@@ -102,10 +97,3 @@ class PreprocessSettings:
     def spec(self) -> Spec:
         """The specification that the preset names."""
         return spec_named(self.preset)
-
-    def to_json(self) -> str:
-        """The settings as text, the same for the same settings."""
-        plain = {_FIRST_NAMES.get(one.name, one.name): getattr(self, one.name) for one in fields(self)}
-        plain |= {"sources": [asdict(source) for source in self.sources], "classes": self.classes.names}
-        del plain["copy_augmentation"]
-        return json.dumps({**plain, "augment": self._copy_changes()}, sort_keys=True)

@@ -39,7 +39,7 @@ class Source(Protocol):
 
     @property
     def real_root(self) -> str:
-        """The root, the same for all spellings of its path."""
+        """The same for the same tree, folder or dataset, however its path is written and whatever links lead to it."""
 
     @property
     def path_parts(self) -> tuple[str, ...]:

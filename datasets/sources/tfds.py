@@ -73,17 +73,17 @@ class TfdsSource:
         """What tells datasets apart."""
         return f"{SCHEME}{self.name}"
 
+    @property
+    def real_root(self) -> str:
+        """The folder of its files, whatever name or link leads to it."""
+        return real_path(str(self._builder.data_dir))
+
     def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
         return type(self), (self.split, self.name, self.tfds_split)  # without the builder
 
     @property
     def _is_folder(self) -> bool:
         return self.name.startswith("/") or "://" in self.name
-
-    @property
-    def real_root(self) -> str:
-        """The root; the links of a prepared dataset's folder are followed."""
-        return f"{SCHEME}{real_path(self.name)}" if self._is_folder else self.root
 
     @property
     def path_parts(self) -> tuple[str, ...]:

@@ -8,8 +8,10 @@ from contextlib import ExitStack
 import tensorflow as tf
 
 from ssd300.datasets.errors import JobError
+from ssd300.datasets.files import is_lasting, storage_errors
 from ssd300.preprocessing.plan import Plan, Shard
 from ssd300.preprocessing.runners.execution import Execution
+from ssd300.preprocessing.runners.left_faults import left_faults, remove_faults
 from ssd300.preprocessing.runners.local_workers import LocalWorkers, Task, run_task
 from ssd300.preprocessing.runners.shard_list import write_shard_list
 from ssd300.preprocessing.shards.encode_shard import ShardWork
@@ -34,19 +36,34 @@ def encode_all(plan: Plan, execution: Execution, *, output: str | None, folder: 
         The verified reports by the shards' keys.
 
     Raises:
-        JobError: shards are missing after three attempts.
+        JobError: shards are missing after three attempts; if files could not be read or written, it names one of them.
     """
     # On this machine's disk the workers can show their progress, and be several processes.
     progress = f"{folder}/progress" if execution.is_local and "://" not in folder else None
     work = ShardWork(plan.settings, output, f"{folder}/reports", progress)
-    finished = finished_shards(plan, work)
+    finished, faults = finished_shards(plan, work), []
     for attempt in range(_ATTEMPTS):
         missing = [shard for shard in plan.shards if shard.key not in finished]
         if not missing:
             break
-        _encode(missing, plan, work, execution, folder, ready=execution.ready_workers if attempt == 0 else None)
-        finished = finished_shards(plan, work)
+        remove_faults(work.reports)
+        try:
+            _encode(missing, plan, work, execution, folder, ready=execution.ready_workers if attempt == 0 else None)
+        except Exception:
+            if execution.is_local or not left_faults(work.reports):
+                raise
+        finished, faults = finished_shards(plan, work), left_faults(work.reports)
+        if any(map(is_lasting, faults)):
+            break
+        for fault in faults[:1]:
+            _LOG.warning("%s (attempt %d of %d)", fault, attempt + 1, _ATTEMPTS)
     lost = [shard.name for shard in plan.shards if shard.key not in finished]
+    if lost and faults:
+        more = f" ({len(faults) - 1} more such faults)" if faults[1:] else ""
+        raise JobError(
+            f"{len(lost)} of {len(plan.shards)} shards could not be made: {faults[0]}{more}; "
+            "run the same command again to resume"
+        )
     if lost:
         raise JobError(
             f"{len(lost)} of {len(plan.shards)} shards are missing, or disagree with their reports, after {_ATTEMPTS} "
@@ -70,9 +87,10 @@ def _encode(
         if work.progress is not None:
             lists = min(execution.workers_for(plan.pictures), len(missing))
             done = plan.pictures - sum(len(shard.pictures) for shard in missing)
-            if tf.io.gfile.exists(work.progress):
-                tf.io.gfile.rmtree(work.progress)
-            tf.io.gfile.makedirs(work.progress)
+            with storage_errors(work.progress):
+                if tf.io.gfile.exists(work.progress):
+                    tf.io.gfile.rmtree(work.progress)
+                tf.io.gfile.makedirs(work.progress)
             stack.enter_context(ProgressBar(work.progress, pictures=plan.pictures, done=done))
         paths = [f"{folder}/shards-{number}.jsonl" for number in range(lists)]
         tasks = [Task(path, work, tuple(execution.beam_arguments)) for path in paths]

@@ -3,7 +3,7 @@
 Beam's own multi-processing on one machine loses elements now and then; separate pipelines have nothing to lose. The
 processes are forked from one that has imported TensorFlow and Beam, which takes longer than encoding a thousand
 images. That one is a program of its own (``python -m`` with this module's name), so that nothing of the launcher is
-forked.
+forked. No thread is alive in it when it forks: a thread's locks would stay locked in the workers for ever.
 """
 
 import gc
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from ssd300.preprocessing.shards.encode_shard import ShardWork
 
 
+# OpenBLAS and Arrow, which NumPy and Beam bring, start threads when they are imported, if they are not told otherwise.
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+_INTERVAL = 0.05  # seconds between two looks at the workers
+
+
 @dataclass(frozen=True)
 class Task:
     """What one worker does: a Beam pipeline over one list of shards."""
@@ -40,7 +45,9 @@ class LocalWorkers:
     """Workers that are getting ready; they wait for their tasks and end with this process, however it ends."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen([sys.executable, "-m", __name__], stdin=subprocess.PIPE)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, env={**os.environ, **_ONE_THREAD}
+        )
 
     def __enter__(self) -> "LocalWorkers":
         return self
@@ -67,12 +74,26 @@ class LocalWorkers:
 
 def main() -> int:
     """Gets ready, reads the tasks from standard input, forks a worker for each; returns how many died."""
-    _end_with(os.getppid())
+    launcher = os.getppid()
     _import()
-    received = sys.stdin.buffer.read()
-    tasks = pickle.loads(received) if received else []
-    workers = [_fork(task) for task in tasks]
-    return sum(os.waitpid(worker, 0)[1] != 0 for worker in workers)
+    received = sys.stdin.buffer.read()  # whatever the launcher has written when it ends, however it ends
+    if os.getppid() != launcher or not received:
+        return 0
+    return _wait([_fork(task) for task in pickle.loads(received)], launcher)
+
+
+def _wait(workers: Sequence[int], launcher: int) -> int:
+    """Waits for the workers and returns how many died; ends this process, and so them, with its launcher."""
+    statuses: dict[int, int] = {}
+    while len(statuses) < len(workers):
+        for worker in workers:
+            if worker not in statuses:
+                ended, status = os.waitpid(worker, os.WNOHANG)
+                statuses |= {worker: status} if ended else {}
+        if os.getppid() != launcher:
+            os._exit(1)
+        time.sleep(_INTERVAL)
+    return sum(status != 0 for status in statuses.values())
 
 
 def _import() -> None:
@@ -93,7 +114,7 @@ def _fork(task: Task) -> int:
     try:
         _end_with(parent)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher ends the workers
-        import_tensorflow(threads=1)
+        import_tensorflow(threads=1, gpus=False)
         run_task(task)
         status = 0
     except BaseException:

@@ -6,40 +6,51 @@ worker reads the names of the one shard that it encodes.
 """
 
 import json
+import zlib
 from collections.abc import Iterable
 
 import tensorflow as tf
 
+from ssd300.datasets.errors import InputError, StorageError
+from ssd300.datasets.files import retrying, sealed, storage_errors, unsealed, write_atomically
 from ssd300.preprocessing.plan import Shard
 
-Place = tuple[str, int, int]  # path of the list, first byte, number of bytes
+Place = tuple[str, int, int, int]  # path of the list, first byte, number of bytes, their CRC
 
 
 def write_shard_list(path: str, shards: Iterable[Shard]) -> None:
-    """Writes the shards, one per line, and next to the file an index of its lines."""
+    """Writes the shards, one per line, and next to the file an index of its lines; StorageError if it cannot."""
     offset, places = 0, []
-    with tf.io.gfile.GFile(path, "wb") as file:
+    with storage_errors(path), tf.io.gfile.GFile(path, "wb") as file:
         for shard in shards:
             line = f"{shard.to_json()}\n".encode()
             file.write(line)
-            places.append((offset, len(line)))
+            places.append((offset, len(line), zlib.crc32(line)))
             offset += len(line)
-    with tf.io.gfile.GFile(_index(path), "wb") as file:
-        file.write(json.dumps(places).encode())
+    write_atomically(_index(path), sealed(json.dumps(places)))
 
 
 def places_in(path: str) -> list[Place]:
-    """The places of all shards of a list."""
-    with tf.io.gfile.GFile(_index(path), "rb") as file:
-        return [(path, offset, length) for offset, length in json.loads(file.read())]
+    """The places of all shards of a list; StorageError if it cannot be read or is damaged: it can be written again."""
+    try:
+        return [(path, *place) for place in json.loads(unsealed(_index(path)))]
+    except InputError as error:
+        raise StorageError(path, str(error)) from None
 
 
 def read_shard(place: Place) -> Shard:
-    """The shard at a place."""
-    path, offset, length = place
-    with tf.io.gfile.GFile(path, "rb") as file:
-        file.seek(offset)
-        return Shard.from_json(file.read(length))
+    """The shard at a place; StorageError if it cannot be read or is damaged."""
+    path, offset, length, crc = place
+
+    def read() -> bytes:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            file.seek(offset)
+            return bytes(file.read(length))
+
+    line = retrying(read, path)
+    if zlib.crc32(line) != crc:
+        raise StorageError(path, f"it is damaged at byte {offset}")
+    return Shard.from_json(line)
 
 
 def _index(path: str) -> str:

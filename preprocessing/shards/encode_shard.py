@@ -1,19 +1,20 @@
 """Encoding one shard: from the names of its images to one file of records and its report."""
 
 import json
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 import tensorflow as tf
 
+from ssd300.datasets.errors import InputError, StorageError
 from ssd300.datasets.faults import RejectedError
-from ssd300.datasets.files import write_atomically
+from ssd300.datasets.files import sealed, storage_errors, temporary_path, write_atomically
 from ssd300.datasets.record import Record
+from ssd300.datasets.sources.base import RawPicture, Source
 from ssd300.model.default_boxes import stage_offsets
 from ssd300.preprocessing.encoding.targets import Targets, encode_and_mirror
 from ssd300.preprocessing.plan import PlannedPicture, Shard
@@ -55,30 +56,67 @@ def encode_shard(shard: Shard, work: ShardWork) -> ShardReport:
 
     All are written under a name of this attempt's own and renamed, the report last: a shard with a report is done.
     The bytes depend on the shard, the settings and the source files only.
+
+    Raises:
+        StorageError: a file could not be read or written. Nothing of the shard is left then.
     """
-    settings, paths = work.settings, work.paths(shard)
-    report = ShardReport(copy_bytes=[0] * len(paths[1:]))
+    # On the CPU always: a GPU's logarithm may differ in its last bit.
+    with tf.device("/CPU:0"), ExitStack() as stack:
+        files = [stack.enter_context(_RecordFile(path)) for path in work.paths(shard)]
+        report = _write_records(shard, work, files)
+        for file in files:
+            file.finish()
+    write_atomically(work.report_path(shard), sealed(json.dumps(report.to_json(), sort_keys=True)))
+    return report
+
+
+class _RecordFile:
+    """A file of records that appears when it is finished, and names itself when it cannot be written."""
+
+    def __init__(self, path: str) -> None:
+        self._path, self._temporary = path, temporary_path(path)
+
+    def __enter__(self) -> "_RecordFile":
+        with storage_errors(self._path):
+            self._writer = tf.io.TFRecordWriter(self._temporary)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            with suppress(tf.errors.OpError):
+                self._writer.close()
+            with suppress(tf.errors.OpError):
+                tf.io.gfile.remove(self._temporary)
+
+    def write(self, record: bytes) -> None:
+        with storage_errors(self._path):
+            self._writer.write(record)
+
+    def finish(self) -> None:
+        with storage_errors(self._path):
+            self._writer.close()
+            tf.io.gfile.rename(self._temporary, self._path, overwrite=True)
+
+
+def _write_records(shard: Shard, work: ShardWork, files: Sequence[_RecordFile]) -> ShardReport:
+    """Writes the records of a shard and of its copies into the files; none if there is no file."""
+    settings, copies = work.settings, files[1:]
+    report = ShardReport(copy_bytes=[0] * len(copies))
     tick = None if work.progress is None else ticker(work.progress)
-    temporary = [f"{path}.tmp-{uuid.uuid4().hex}" for path in paths]
-    with ExitStack() as files:
-        writers = [files.enter_context(tf.io.TFRecordWriter(path)) for path in temporary]
-        for batch in _batches(checked_pictures(shard.pictures, settings, report, tick)):
-            for record in encode_pictures(batch, settings, report):
+    for batch in _batches(checked_pictures(shard.pictures, settings, report, tick)):
+        for record in encode_pictures(batch, settings, report):
+            serialized = record.serialize()
+            report.written += 1
+            report.bytes += len(serialized)
+            if files:
+                files[0].write(serialized)
+        for number, file in enumerate(copies):
+            for record in augmented_copies(batch, number + 1, settings):
                 serialized = record.serialize()
-                report.written += 1
-                report.bytes += len(serialized)
-                if writers:
-                    writers[0].write(serialized)
-            for number, writer in enumerate(writers[1:]):
-                for record in augmented_copies(batch, number + 1, settings):
-                    serialized = record.serialize()
-                    report.copy_bytes[number] += len(serialized)
-                    report.copy_objects += len(record.labels)
-                    report.copy_matches += len(record.targets[0])
-                    writer.write(serialized)
-    for source, path in zip(temporary, paths, strict=True):
-        tf.io.gfile.rename(source, path, overwrite=True)
-    write_atomically(work.report_path(shard), json.dumps(report.to_json(), sort_keys=True))
+                report.copy_bytes[number] += len(serialized)
+                report.copy_objects += len(record.labels)
+                report.copy_matches += len(record.targets[0])
+                file.write(serialized)
     return report
 
 
@@ -92,7 +130,7 @@ def checked_pictures(
     for number, group in groupby(pictures, key=lambda picture: picture[0]):
         source = settings.sources[number]
         ids = [picture_id for _, picture_id in group]
-        for picture_id, raw in zip(ids, source.read(ids), strict=True):
+        for picture_id, raw in zip(ids, _read(source, ids), strict=True):
             name = f"{settings.tree_name(source)}/{picture_id}"
             report.read += 1
             try:
@@ -105,6 +143,15 @@ def checked_pictures(
                 yield checked
             if tick is not None:
                 tick(1)
+
+
+def _read(source: Source, ids: Sequence[str]) -> Iterator[RawPicture | RejectedError]:
+    """What `source.read` gives. That the launcher could list it, and it cannot be read here, is the storage's fault."""
+    with storage_errors(str(source), "read"):
+        try:
+            yield from source.read(ids)
+        except InputError as error:
+            raise StorageError(str(source), str(error)) from None
 
 
 def _batches(pictures: Iterator[CheckedPicture]) -> Iterator[list[CheckedPicture]]:

@@ -4,6 +4,7 @@ Counters prove nothing: local Beam runners with several workers have lost elemen
 records are counted in the files, and each report must agree with its file and with the plan.
 """
 
+import json
 import os
 import struct
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from ssd300.datasets.files import read_json
+from ssd300.datasets.files import unsealed
 from ssd300.preprocessing.plan import Plan, Shard
 from ssd300.preprocessing.shards.encode_shard import ShardWork
 from ssd300.preprocessing.shards.shard_report import ShardReport
@@ -54,7 +55,7 @@ def finished_shards(plan: Plan, work: ShardWork) -> dict[str, ShardReport]:
 def _verified_report(shard: Shard, work: ShardWork) -> ShardReport | None:
     paths = work.paths(shard)
     try:
-        report = ShardReport.from_json(read_json(work.report_path(shard)))
+        report = ShardReport.from_json(json.loads(unsealed(work.report_path(shard))))
         sizes = [report.bytes, *report.copy_bytes][: len(paths)]
         whole = all(_has_records(path, report.written, size) for path, size in zip(paths, sizes, strict=True))
     except (OSError, ValueError, KeyError, TypeError, tf.errors.OpError):

@@ -19,19 +19,20 @@ from typing import Any
 
 import tensorflow as tf
 
-from ssd300.datasets.errors import InputError
-from ssd300.datasets.files import read_file, write_atomically
+from ssd300.datasets.errors import InputError, StorageError
+from ssd300.datasets.files import final_name, names_in, read_file, temporary_path, write_atomically
 
 NAME = ".lease"
 _RENEW = 10.0  # seconds between two renewals
 _EXPIRY = 60.0  # seconds after which a lease that was not renewed is free
 _PATIENCE = 0.3  # seconds in which two that start together see each other's lease
+_HELD: set[str] = set()  # ids of the leases that this process holds or tries to get
 _LOG = logging.getLogger(__name__)
 
 
 @contextmanager
 def lease(folder: str, *, what: str) -> Iterator[None]:
-    """Holds the lease of an existing folder for as long as the context lasts.
+    """Holds the lease of an existing folder for as long as the context lasts; it removes what killed holders left.
 
     Args:
         folder: any folder that ``tf.io.gfile`` can write to.
@@ -41,17 +42,35 @@ def lease(folder: str, *, what: str) -> Iterator[None]:
         InputError: another process holds it; the message names the process and its host.
     """
     path = f"{folder}/{NAME}"
-    own = {"what": what, "host": platform.node(), "pid": os.getpid(), "id": uuid.uuid4().hex}
-    _refuse_if_held(path, folder)
-    if "://" in folder:
-        # Of several that found it free, the last to write has it; the others see that after a moment.
-        _write(path, own)
-        time.sleep(_PATIENCE)
-    else:
-        _link(path, own)
+    own: dict[str, Any] = {"what": what, "host": platform.node(), "pid": os.getpid(), "id": uuid.uuid4().hex}
+    refuse_if_held(folder)
+    _HELD.add(own["id"])
+    try:
+        with _held(path, own, folder):
+            yield
+    finally:
+        _HELD.remove(own["id"])
+
+
+@contextmanager
+def _held(path: str, own: dict[str, Any], folder: str) -> Iterator[None]:
+    try:
+        if "://" in folder:
+            # Of several that found it free, the last to write has it; the others see that after a moment.
+            _write(path, own)
+            time.sleep(_PATIENCE)
+        else:
+            _link(path, own)
+    except StorageError:  # perhaps because another one has got it, and has tidied up
+        refuse_if_held(folder)
+        raise
     if _read(path).get("id") != own["id"]:
-        _refuse_if_held(path, folder)
+        refuse_if_held(folder)
         raise InputError(f"{folder} is in use by another process that has started at the same time")
+    for name in names_in(folder):
+        if final_name(name) == NAME != name:
+            with suppress(tf.errors.NotFoundError):
+                tf.io.gfile.remove(f"{folder}/{name}")
     ended = threading.Event()
     renewal = threading.Thread(target=_renew, args=(path, own, ended), daemon=True)
     renewal.start()
@@ -60,12 +79,14 @@ def lease(folder: str, *, what: str) -> Iterator[None]:
     finally:
         ended.set()
         renewal.join()
-        if _read(path).get("id") == own["id"]:
-            tf.io.gfile.remove(path)
+        with suppress(OSError, tf.errors.OpError):  # it ends by itself, and another error may be on its way
+            if _read(path).get("id") == own["id"]:
+                tf.io.gfile.remove(path)
 
 
-def _refuse_if_held(path: str, folder: str) -> None:
-    held = _read(path)
+def refuse_if_held(folder: str) -> None:
+    """Raises InputError if another process holds the lease of a folder; the message names the process and its host."""
+    held = _read(f"{folder}/{NAME}")
     if not held or _is_free(held):
         return
     raise InputError(
@@ -77,17 +98,17 @@ def _refuse_if_held(path: str, folder: str) -> None:
 def _link(path: str, own: dict[str, Any]) -> None:
     """Writes the lease on this machine's disk, where of several that try at once exactly one succeeds."""
     left = _read(path)
-    new = f"{path}.tmp-{own['id']}"
+    new = temporary_path(path)
     _write(new, own)
     try:
         if Path(path).exists():  # its owner is gone
-            old = f"{new}-old"
+            old = temporary_path(path)
             with suppress(FileNotFoundError):
                 Path(path).rename(old)
             if _read(old).get("id") != left.get("id"):  # another one has replaced it meanwhile, and gets it back
                 Path(old).replace(path)
             Path(old).unlink(missing_ok=True)
-        with suppress(FileExistsError):
+        with suppress(FileExistsError, FileNotFoundError):  # another one was first, and has removed this one's file
             os.link(new, path)
     finally:
         Path(new).unlink(missing_ok=True)
@@ -99,6 +120,8 @@ def _is_free(held: dict[str, Any]) -> bool:
         return True
     if held["host"] != platform.node():
         return False
+    if held["pid"] == os.getpid():  # in a container that was started again, a predecessor may have had the same number
+        return held["id"] not in _HELD
     try:
         os.kill(held["pid"], 0)
     except ProcessLookupError:
@@ -110,10 +133,13 @@ def _is_free(held: dict[str, Any]) -> bool:
 
 def _renew(path: str, own: dict[str, Any], ended: threading.Event) -> None:
     while not ended.wait(_RENEW):
-        if _read(path).get("id") != own["id"]:  # this process was stopped for so long that another one took it over
-            _LOG.error("%s is now held by another process; stop this one", path)
-            return
-        _write(path, own)
+        try:
+            if _read(path).get("id") != own["id"]:  # this process was stopped for so long that another one took it over
+                _LOG.error("%s is now held by another process; stop this one", path)
+                return
+            _write(path, own)
+        except StorageError as error:
+            _LOG.warning("%s", error)  # a storage that fails for a moment may do it the next time
 
 
 def _write(path: str, own: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -33,7 +34,7 @@ def ticker(folder: str) -> Callable[[int], None]:
         nonlocal pending
         pending += pictures
         if pending >= _BATCH:
-            with path.open("ab") as file:
+            with suppress(OSError), path.open("ab") as file:  # a shard is not lost for a bar
                 file.write(b"." * pending)
             pending = 0
 
@@ -71,6 +72,7 @@ class ProgressBar:
 
     def _watch(self) -> None:
         while not self._stop.wait(_INTERVAL):
-            seen = sum(file.stat().st_size for file in self._folder.iterdir())
-            # Retried shards are counted again: never beyond the total.
-            self._bar.update(min(self._start + seen, self._bar.total) - self._bar.n)
+            with suppress(OSError):
+                seen = sum(file.stat().st_size for file in self._folder.iterdir())
+                # Retried shards are counted again: never beyond the total.
+                self._bar.update(min(self._start + seen, self._bar.total) - self._bar.n)

@@ -1,10 +1,10 @@
-"""Importing TensorFlow without the lines that it prints before anyone can set its log level."""
+"""Importing TensorFlow without the lines that it prints before anyone can set its log level, and without GPUs."""
 
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 @contextmanager
@@ -33,17 +33,32 @@ def quiet_import() -> Iterator[None]:
             os.close(saved)
 
 
-def import_tensorflow(threads: int | None = None) -> None:
+def import_tensorflow(threads: int | None = None, *, gpus: bool = True) -> None:
     """Imports TensorFlow and runs its first operation, quietly.
 
     Args:
+        gpus: False for a process that only preprocesses; see `hide_gpus`.
         threads: of its pools, None for its own choice. Several worker processes with a pool as large as the machine
             each would only push each other aside.
     """
     with quiet_import():
         import tensorflow as tf
 
+        if not gpus:
+            hide_gpus()
         if threads is not None:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(threads)
         tf.constant(0)
+
+
+def hide_gpus() -> None:
+    """Keeps this process from ever using a GPU, if TensorFlow has not run an operation in it yet.
+
+    TensorFlow reserves the whole memory of every GPU that it sees with its first operation, so that of several worker
+    processes all but one would die, and a trainer on the same machine could not start.
+    """
+    import tensorflow as tf
+
+    with suppress(RuntimeError):  # TensorFlow has begun, and keeps what it has
+        tf.config.set_visible_devices([], "GPU")

@@ -152,7 +152,7 @@ def test_damaged_shards_of_an_unfinished_job_are_made_again_alone(settings, outp
     shards = sorted(Path(output).glob("*.tfrecord-*"))
     shards[0].write_bytes(shards[0].read_bytes()[:-7])
     Path(output, ".work/reports/train-00002.json").unlink()
-    Path(output, f"{shards[1].name}.tmp-dead").write_bytes(b"half")
+    Path(output, f"{shards[1].name}.tmp-{32 * 'd'}").write_bytes(b"half")
     encoded.clear()
     preprocess(settings, output)
     assert sorted(encoded) == ["train-00000", "train-00002"]

@@ -1,7 +1,6 @@
 """The settings of a job validate themselves."""
 
 import dataclasses
-import json
 import math
 from dataclasses import replace
 
@@ -112,33 +111,3 @@ OTHER = PreprocessSettings(
     copies_of=("test", "train"),
     copy_augmentation=replace(AUGMENTATION, expand=None, crop=(0.5, 0.9)),
 )
-
-
-def test_the_text_of_the_default_settings_is_the_one_that_digests_of_plans_began_with():
-    assert GOOD.to_json() == (
-        '{"augment": [], "classes": ' + json.dumps(list(VOC.names)) + ', "convention": "caffe", '
-        '"copied_splits": ["train"], "copies": 0, "drop_empty": false, "min_size": 0.0, "preset": "paper", "seed": 0, '
-        '"shard_size": 512, "sources": [{"image_set": "trainval", "root": "/data/VOC2007", "split": "train"}], '
-        '"strict": false, "verify": "decode"}'
-    )
-
-
-def test_every_setting_changes_the_text():
-    texts = {GOOD.to_json()}
-    texts |= {
-        dataclasses.replace(GOOD, copies=1, copies_of=("train",), **{name: getattr(OTHER, name)}).to_json()
-        for name in (
-            "classes",
-            "preset",
-            "coordinates",
-            "verify",
-            "min_size",
-            "drop_empty",
-            "strict",
-            "seed",
-            "shard_size",
-        )
-    }
-    texts |= {OTHER.to_json(), dataclasses.replace(OTHER, copy_augmentation=AUGMENTATION).to_json()}
-    texts |= {dataclasses.replace(OTHER, copies_of=("test",)).to_json(), dataclasses.replace(OTHER, copies=3).to_json()}
-    assert len(texts) == 14

@@ -117,12 +117,15 @@ def _names_runner(beam_arguments: Sequence[str]) -> bool:
 
 
 def _run_job(options: _PreprocessOptions, given: Given, ready_workers: "LocalWorkers | None") -> None:
-    import_tensorflow()
+    import_tensorflow(gpus=False)
     with quiet_import():
         from ssd300.datasets.sources.parse import resolve_classes
         from ssd300.preprocessing.job import TooManyRejectsError, check, preprocess
+        from ssd300.preprocessing.job_folder import CHECK, WORK, folder_path, refuse_unusable
     from ssd300.preprocessing.report.summary import summary
 
+    if options.output is not None:  # before the class list reads all annotations
+        refuse_unusable(folder_path(options.output), CHECK if options.check else WORK)
     classes = resolve_classes(options.classes, given["sources"])
     augmentation = replace(PAPER_AUGMENTATION, **parse_changes(Augmentation, options.changes))
     settings = build(PreprocessSettings, given, classes=classes, copy_augmentation=augmentation)

@@ -25,9 +25,9 @@ def bare(tree: str, shards: Path) -> None:
 
 
 def ours(tree: str, shards: Path) -> None:
-    """Makes the plan, its digest and the list of its shards."""
+    """Makes the plan, its identity and the list of its shards."""
     plan = make_plan(PreprocessSettings((FolderSource("train", tree, "train"),), VOC))
-    plan.digest()
+    identity_of(plan)
     write_shard_list(str(shards), plan.shards)
 
 
@@ -55,4 +55,5 @@ if __name__ == "__main__":
         from ssd300.preprocessing.plan import make_plan
         from ssd300.preprocessing.runners.shard_list import write_shard_list
         from ssd300.preprocessing.settings import PreprocessSettings
+        from ssd300.preprocessing.shards.identity import identity_of
     main(sys.argv[1], int(sys.argv[2]))

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from ssd300.datasets.errors import StorageError
 from ssd300.preprocessing.plan import Shard
 from ssd300.preprocessing.runners.shard_list import places_in, read_shard, write_shard_list
 
@@ -35,7 +36,7 @@ def test_places_can_be_read_in_any_order(tmp_path):
 def test_ids_that_are_not_ascii_are_counted_in_bytes(tmp_path):
     path = written(tmp_path, SHARDS)
     lines = (tmp_path / "shards.jsonl").read_bytes().split(b"\n")
-    assert [length for _, _, length in places_in(path)] == [len(line) + 1 for line in lines[:-1]]
+    assert [length for _, _, length, _ in places_in(path)] == [len(line) + 1 for line in lines[:-1]]
     assert "\u732b".encode() in lines[1]
 
 
@@ -51,3 +52,13 @@ def test_a_list_can_be_written_again_with_other_shards(tmp_path):
 
 def test_shards_may_come_from_a_generator(tmp_path):
     assert len(places_in(written(tmp_path, iter(SHARDS)))) == len(SHARDS)
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-3], lambda _: b"", lambda data: data.replace(b"1", b"7", 1)])
+@pytest.mark.parametrize("part", ["", ".index"])
+def test_a_damaged_list_gives_no_shard_but_a_fault_that_names_it(tmp_path, damage, part):
+    path = written(tmp_path, SHARDS[3:])
+    damaged = tmp_path / f"shards.jsonl{part}"
+    damaged.write_bytes(damage(damaged.read_bytes()))
+    with pytest.raises(StorageError, match=r"shards\.jsonl.* is damaged"):
+        [read_shard(place) for place in places_in(path)]

@@ -17,6 +17,7 @@ from helpers import content, write_voc_tree
 
 from ssd300.datasets.classes import ClassList
 from ssd300.datasets.encoded_dataset import EncodedDataset
+from ssd300.datasets.files import sealed, unsealed
 from ssd300.datasets.record import parse_record
 from ssd300.datasets.sources.folder import FolderSource
 from ssd300.preprocessing import job
@@ -207,7 +208,7 @@ def test_copies_that_are_missing_or_damaged_have_their_shards_made_again_alone(
     path(2, 2).write_bytes(one)
     (output / ".work/reports/train-00003.json").unlink()
     path(2, 4).write_bytes(path(2, 4).read_bytes() * 2)
-    (output / "ssd300-train_copy1.tfrecord-00005-of-00006.tmp-dead").write_bytes(b"half")
+    (output / f"ssd300-train_copy1.tfrecord-00005-of-00006.tmp-{32 * 'd'}").write_bytes(b"half")
     preprocess(settings, str(output), Execution(workers=1))
     assert sorted(encoded) == [f"train-{shard:05d}" for shard in range(5)]
     assert content(output) == content(dataset)
@@ -219,7 +220,7 @@ def test_a_report_that_does_not_cover_the_copies_is_not_believed(
 ):
     output = Path(shutil.copytree(unfinished, tmp_path / "dataset"))
     path = output / ".work/reports/train-00003.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    path.write_text(sealed(json.dumps(json.loads(unsealed(str(path))) | change)))
     preprocess(settings, str(output), Execution(workers=1))
     assert encoded == ["train-00003"]
     assert content(output) == content(dataset)

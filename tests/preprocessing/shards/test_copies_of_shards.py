@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from ssd300.datasets.classes import ClassList
+from ssd300.datasets.files import unsealed
 from ssd300.datasets.record import parse_record
 from ssd300.datasets.sources.folder import FolderSource
 from ssd300.preprocessing.plan import make_plan
@@ -48,7 +49,7 @@ def test_a_shard_has_a_file_of_each_copy_in_its_own_order_and_counts_them(voc_tr
     assert report.copy_bytes == [sum(map(len, serialized(tmp_path / "out" / name))) for name in names]
     assert report.copy_objects == sum(len(record.labels) for some in records for record in some)
     assert report.copy_matches == sum(len(record.targets[0]) for some in records for record in some)
-    stored = ShardReport.from_json(json.loads((tmp_path / "out/reports/train-00000.json").read_text()))
+    stored = ShardReport.from_json(json.loads(unsealed(f"{tmp_path}/out/reports/train-00000.json")))
     assert stored == report
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from ssd300.datasets import record
 from ssd300.datasets.classes import ClassList
+from ssd300.datasets.files import unsealed
 from ssd300.datasets.sources.folder import FolderSource
 from ssd300.model import boxes as box_ops
 from ssd300.model.spec import ARTICLE, PAPER
@@ -179,7 +180,7 @@ def test_the_files_are_the_shard_and_its_report_and_nothing_else(voc_tree, encod
     report, _ = encode(voc_tree(GOOD))
     files = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert files == {"ssd300-train.tfrecord-00000-of-00001", "reports/train-00000.json"}
-    stored = ShardReport.from_json(json.loads((tmp_path / "out/reports/train-00000.json").read_text()))
+    stored = ShardReport.from_json(json.loads(unsealed(f"{tmp_path}/out/reports/train-00000.json")))
     assert stored == report
     lengths = (len(one.numpy()) for one in tf.data.TFRecordDataset(str(tmp_path / "out" / sorted(files)[1])))
     assert report.bytes == sum(lengths)

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from ssd300.datasets.classes import ClassList
+from ssd300.datasets.files import sealed, unsealed
 from ssd300.datasets.sources.folder import FolderSource
 from ssd300.preprocessing.plan import Plan, Shard
 from ssd300.preprocessing.settings import PreprocessSettings
@@ -70,8 +71,12 @@ def job(tmp_path):
         write_records(tmp_path / shard.name, [100] * (3 - rejects))
         listed = [Reject("p", "a.xml", "no_area", "flat")] * rejects
         report = ShardReport(3, 3 - rejects, listed, bytes=100 * (3 - rejects))
-        (tmp_path / "reports" / f"{shard.key}.json").write_text(json.dumps(report.to_json()))
+        (tmp_path / "reports" / f"{shard.key}.json").write_text(sealed(json.dumps(report.to_json())))
     return tmp_path, plan
+
+
+def change_report(path, changes) -> None:
+    path.write_text(sealed(json.dumps(json.loads(unsealed(str(path))) | changes)))
 
 
 def standing(job) -> set[str]:
@@ -108,7 +113,7 @@ def test_a_shard_whose_file_disagrees_is_not_finished(job, change):
 def test_a_shard_whose_report_disagrees_with_file_or_plan_is_not_finished(job, change):
     folder, _ = job
     path = folder / "reports/train-00000.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    change_report(path, change)
     assert standing(job) == {"train-00001"}
 
 
@@ -116,14 +121,14 @@ def test_a_shard_that_lacks_a_picture_of_the_plan_is_not_finished(job):
     folder, plan = job
     write_records(folder / plan.shards[0].name, [100] * 2)
     path = folder / "reports/train-00000.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"read": 2, "written": 2}))
+    change_report(path, {"read": 2, "written": 2})
     assert standing(job) == {"train-00001"}
 
 
 def test_a_report_without_its_rejects_is_not_finished(job):
     folder, _ = job
     path = folder / "reports/train-00001.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"rejects": []}))
+    change_report(path, {"rejects": []})
     assert standing(job) == {"train-00000"}
 
 
@@ -131,7 +136,14 @@ def test_a_report_without_its_rejects_is_not_finished(job):
 def test_a_report_that_is_missing_or_damaged_is_not_finished(job, text):
     folder, _ = job
     path = folder / "reports/train-00000.json"
-    path.unlink() if text is None else path.write_text(text)
+    path.unlink() if text is None else path.write_text(sealed(text))
+    assert standing(job) == {"train-00001"}
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda _: b"", lambda data: data.replace(b"3", b"2", 1)])
+def test_a_report_that_was_cut_emptied_or_has_another_digit_is_not_finished(job, damage):
+    path = job[0] / "reports/train-00000.json"
+    path.write_bytes(damage(path.read_bytes()))
     assert standing(job) == {"train-00001"}
 
 
@@ -165,7 +177,7 @@ def job_with_copies(job):
         for number, size in ((1, 50), (2, 70)):
             write_records(folder / shard.copy_name(number), [size] * records)
         path = folder / f"reports/{shard.key}.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"copy_bytes": [50 * records, 70 * records]}))
+        change_report(path, {"copy_bytes": [50 * records, 70 * records]})
     return folder, dataclasses.replace(plan, settings=dataclasses.replace(plan.settings, copies=2))
 
 
@@ -200,10 +212,10 @@ def test_a_shard_whose_copies_are_swapped_is_not_finished(job_with_copies):
 def test_a_report_that_does_not_cover_every_copy_is_not_finished(job_with_copies, copy_bytes):
     folder, _ = job_with_copies
     path = folder / "reports/train-00000.json"
-    content = json.loads(path.read_text()) | {"copy_bytes": copy_bytes}
+    content = json.loads(unsealed(str(path))) | {"copy_bytes": copy_bytes}
     if copy_bytes == "removed":
         del content["copy_bytes"]
-    path.write_text(json.dumps(content))
+    path.write_text(sealed(json.dumps(content)))
     assert standing(job_with_copies) == {"train-00001"}
 
 
@@ -213,7 +225,7 @@ def test_of_a_check_the_reports_count_without_copies(job_with_copies):
         path.unlink()
     for shard in plan.shards:
         path = folder / f"reports/{shard.key}.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"copy_bytes": []}))
+        change_report(path, {"copy_bytes": []})
     assert without_output(job_with_copies) == {"train-00000", "train-00001"}
 
 
@@ -243,5 +255,5 @@ def test_of_a_check_the_reports_count_without_files(job):
 def test_a_report_of_a_check_that_does_not_add_up_is_not_finished(job, change):
     folder, _ = job
     path = folder / "reports/train-00000.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    change_report(path, change)
     assert without_output(job) == {"train-00001"}
