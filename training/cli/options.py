@@ -33,8 +33,12 @@ def add_options(parser: argparse.ArgumentParser, parts: Iterable[type]) -> None:
 
 def resolve_paths(given: Mapping[str, Any], parts: Iterable[type]) -> dict[str, Any]:
     """The given options with all paths resolved, so that a path's spelling ends here."""
-    paths = {one.name for part in parts for one in fields(part) if one.metadata.get("path")}
-    return {name: resolve_path(value) if name in paths else value for name, value in given.items()}
+    words = {one.name: one.metadata["path"] for part in parts for one in fields(part) if one.metadata.get("path")}
+
+    def is_path(name: str, value: Any) -> bool:
+        return name in words and value is not None and (words[name] is True or value not in words[name])
+
+    return {name: resolve_path(value) if is_path(name, value) else value for name, value in given.items()}
 
 
 def build(cls: Callable[..., T], given: Mapping[str, Any], **more: Any) -> T:

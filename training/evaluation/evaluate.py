@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from ssd300.training.evaluation.average_precision import (
     mean_average_precision,
 )
 from ssd300.training.evaluation.plots import plot_precision_recall
+from ssd300.training.reading.broken_records import naming_broken_records
 from ssd300.training.reading.reader import evaluation_batches
 from ssd300.training.run_directory import RunDirectory
 from ssd300.training.settings import EvaluateSettings
@@ -77,7 +79,7 @@ def evaluate(
             files of these names that no evaluation made.
     """
     identity, config = dataset.identity, run.read_config()
-    dataset.files(settings.split)  # an unknown split is refused before anything is written
+    records = dataset.files(settings.split).records  # an unknown split is refused before anything is written
     if identity.classes != config.classes:
         raise InputError(
             f"the run's classes are {', '.join(config.classes.names)}; "
@@ -88,25 +90,23 @@ def evaluate(
     model, config, step = run.load_model()
     evaluator = DetectionEvaluator(model.num_classes)
     start = time.perf_counter()
-    pictures = detections_on(model, dataset, settings)
-    progress = bar("evaluating", dataset.splits.get(settings.split))
-    for picture in pictures:
-        progress.update()
-        evaluator.add(
-            picture.boxes,
-            picture.scores,
-            picture.labels,
-            true_boxes=picture.true_boxes,
-            true_labels=picture.true_labels,
-            difficult=picture.difficult,
-        )
-    progress.close()
+    with naming_broken_records(dataset, settings.split), closing(bar("evaluating", records)) as progress:
+        for picture in detections_on(model, dataset, settings):
+            progress.update()
+            evaluator.add(
+                picture.boxes,
+                picture.scores,
+                picture.labels,
+                true_boxes=picture.true_boxes,
+                true_labels=picture.true_labels,
+                difficult=picture.difficult,
+            )
     seconds = time.perf_counter() - start
     results = evaluator.results()
     means = {name: mean_average_precision(results, definition=name) for name in DEFINITIONS}
     metrics = {
         "split": settings.split,
-        "pictures": dataset.splits[settings.split],
+        "pictures": records,
         "step": step,
         "dataset": identity.fingerprint,
         "iou_threshold": 0.5,
