@@ -46,7 +46,9 @@ class LocalWorkers:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, env={**os.environ, **_ONE_THREAD}
+            [sys.executable, "-m", __name__, str(os.getpid())],
+            stdin=subprocess.PIPE,
+            env={**os.environ, **_ONE_THREAD},
         )
 
     def __enter__(self) -> "LocalWorkers":
@@ -74,7 +76,7 @@ class LocalWorkers:
 
 def main() -> int:
     """Gets ready, reads the tasks from standard input, forks a worker for each; returns how many died."""
-    _end_with(os.getppid(), thread=False)
+    _end_with(int(sys.argv[1]), thread=False)  # which may have been killed before this process got so far
     _import()
     received = sys.stdin.buffer.read()
     workers = [_fork(task) for task in pickle.loads(received)] if received else []
