@@ -171,7 +171,7 @@ def test_a_split_without_an_object_is_refused_unless_its_negatives_teach(voc_tre
     sources = tuple(FolderSource(split, str(root), split) for split in ("train", "test"))
     preprocess(PreprocessSettings(sources, ClassList(("ant",))), str(tmp_path / "ds"), Execution(workers=1))
     settings = settings_for(str(tmp_path / "ds"), steps=2, batch_size=2)
-    with pytest.raises(InputError, match="split train of .*ds has no object, so there is nothing to learn"):
+    with pytest.raises(InputError, match=r"split train of .*ds has no object, so there is nothing to learn"):
         train(settings, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     run = train(replace(settings, negatives_per_empty_image=3), tmp_path / "run")

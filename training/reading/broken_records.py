@@ -10,7 +10,7 @@ from ssd300.datasets.errors import InputError
 from ssd300.datasets.files import exists, plain_message
 from ssd300.datasets.record import parse
 
-# What TensorFlow raises for a file that is damaged or gone, and for an image that cannot be decoded; its message about a
+# What TensorFlow raises for a file that is damaged or gone, or an image that cannot be decoded; its message about a
 # record that cannot be parsed quotes the record, which is no text.
 _SIGNS = (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError, UnicodeDecodeError)
 
