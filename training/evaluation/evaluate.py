@@ -18,6 +18,7 @@ from ssd300.model.detection import make_detector
 from ssd300.model.ssd300 import SSD300
 from ssd300.preprocessing.support.outputs import check_replaceable
 from ssd300.preprocessing.support.progress import bar
+from ssd300.preprocessing.support.terminal import padded
 from ssd300.training.evaluation.average_precision import (
     DEFINITIONS,
     ClassResult,
@@ -139,11 +140,13 @@ def _without_nan(value: Any) -> Any:
 
 def metrics_table(metrics: dict[str, Any]) -> str:
     """The metrics as text, one line per class."""
-    lines = [f"{'class':<16}{'AP 2007':>9}{'AP 2010':>9}{'objects':>9}{'detections':>12}"]
+    width = max(15, *map(len, metrics["classes"])) + 1
+    lines = [f"{'class':<{width}}{'AP 2007':>9}{'AP 2010':>9}{'objects':>9}{'detections':>12}"]
     for name, row in metrics["classes"].items():
         lines.append(
-            f"{name:<16}{row['voc2007']:>9.3f}{row['voc2010']:>9.3f}{row['objects']:>9,}{row['detections']:>12,}"
+            f"{padded(name, width)}{row['voc2007']:>9.3f}{row['voc2010']:>9.3f}"
+            f"{row['objects']:>9,}{row['detections']:>12,}"
         )
     mean = metrics["mAP"]
-    lines.append(f"{'mean':<16}{mean['voc2007']:>9.3f}{mean['voc2010']:>9.3f}")
+    lines.append(f"{'mean':<{width}}{mean['voc2007']:>9.3f}{mean['voc2010']:>9.3f}")
     return "\n".join(lines)
