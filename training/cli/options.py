@@ -32,8 +32,11 @@ def add_options(parser: argparse.ArgumentParser, parts: Iterable[type]) -> None:
 
 
 def resolve_paths(given: Mapping[str, Any], parts: Iterable[type]) -> dict[str, Any]:
-    """The given options with all paths resolved, so that a path's spelling ends here."""
+    """The given options with all paths resolved, so that a path's spelling ends here; InputError for an empty one."""
     paths = {one.name for part in parts for one in fields(part) if one.metadata.get("path")}
+    empty = [name for name in paths if given.get(name) == ""]
+    if empty:  # as of a variable of the shell that is not set; it would mean the current folder
+        raise InputError(f"{min(empty)} must be a path, got an empty one")
     return {name: resolve_path(value) if name in paths else value for name, value in given.items()}
 
 
