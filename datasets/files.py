@@ -276,8 +276,8 @@ def final_name(name: str) -> str:
     return re.sub(r"(\.tmp-[0-9a-f]{32})+$", "", name)
 
 
-def write_atomically(path: str, text: str) -> None:
-    """Writes a text file under another name and renames it: it appears complete or not at all.
+def write_atomically(path: str, content: str | bytes) -> None:
+    """Writes a file under another name and renames it: it appears complete or not at all.
 
     Raises:
         StorageError: it could not be written; the message names it and the reason.
@@ -288,7 +288,7 @@ def write_atomically(path: str, text: str) -> None:
     with storage_errors(path):
         try:
             with tf.io.gfile.GFile(temporary, "wb") as file:
-                file.write(text.encode())
+                file.write(content.encode() if isinstance(content, str) else content)
             tf.io.gfile.rename(temporary, path, overwrite=True)
         except BaseException:
             with suppress(tf.errors.OpError):

@@ -6,13 +6,14 @@ On two CPU cores it takes about five minutes.
 import json
 import shutil
 import time
+from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 
 from ssd300.datasets.classes import ClassList
 from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.datasets.errors import InputError
-from ssd300.datasets.files import writable_folder
+from ssd300.datasets.files import final_name, writable_folder, write_atomically
 from ssd300.datasets.shapes import CLASSES, write_shapes_tree
 from ssd300.datasets.sources.folder import FolderSource
 from ssd300.preprocessing.augmentation.settings import NO_AUGMENTATION
@@ -31,8 +32,14 @@ from ssd300.training.settings import EvaluateSettings, TrainSettings
 _TRAINING, _HELD_OUT = 1000, 240
 _BATCH = 8
 _MARKER = ".ssd300-demo"
-_LEFT = {_MARKER, "voc", "dataset", "run", "metrics.json", "precision_recall.png", "history.png", "detections.jpg"}
-_LEFT |= {"report.html"}
+# All files that a demo makes, finished or not, as fnmatch has them.
+_MADE = (
+    *(_MARKER, "metrics.json", "precision_recall.png", "history.png", "detections.jpg", "report.html"),
+    *("voc/Annotations/[0-9]*.xml", "voc/JPEGImages/[0-9]*.jpg", "voc/ImageSets/Main/*.txt"),
+    *("dataset/.*", "dataset/COMPLETED", "dataset/report.html", "dataset/rejected.jsonl"),
+    *("dataset/*.json", "dataset/*.labels.txt", "dataset/*.tfrecord-*"),
+    *("run/.*", "run/config.json", "run/history.csv", "run/checkpoints/*.h5", "run/tensorboard/*"),
+)
 _SHEET = 15  # images
 
 
@@ -84,7 +91,7 @@ def run_demo(
     _write_report(output, summary(report), metrics_table(metrics), clock, metrics["mAP"])
     timing = {"seconds": clock.laps, "seconds_in_all": clock.total()}
     path = output / "metrics.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **timing}, indent=2), encoding="utf-8")
+    write_atomically(str(path), json.dumps({**json.loads(path.read_text()), **timing}, indent=2))
     mean = metrics["mAP"]
     return (
         f"\nmAP at IoU .5 on {metrics['pictures']} held-out images: {mean['voc2007']:.3f} (2007), "
@@ -94,14 +101,17 @@ def run_demo(
 
 def _take(output: Path) -> None:
     """Makes the folder, or empties it of what an earlier demo left; InputError if it holds anything else."""
-    there = {path.name for path in output.iterdir()} if output.is_dir() else set()
-    if there and (_MARKER not in there or there - _LEFT):
-        other = min(there - _LEFT, default=_MARKER)
-        raise InputError(f"{output} was not left by an earlier demo (see {other}); choose another folder")
+    there = list(output.iterdir()) if output.is_dir() else []
+    if there and not (output / _MARKER).is_file():
+        raise InputError(f"{output} is not empty and was not left by an earlier demo; choose another folder")
+    for path in output.rglob("*"):
+        name = path.relative_to(output).as_posix()
+        if (path.is_symlink() or not path.is_dir()) and not any(fnmatchcase(final_name(name), made) for made in _MADE):
+            raise InputError(f"{output} holds {name}, which no demo made; choose another folder, or move that file")
     writable_folder(str(output))
-    for name in there - {_MARKER}:
-        path = output / name
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    for path in there:
+        if path.name != _MARKER:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     (output / _MARKER).touch()
 
 

@@ -32,9 +32,8 @@ def with_end(jpeg: bytes) -> bytes | None:
 
 
 def _pixels(jpeg: bytes) -> bytes:
-    with Image.open(
-        io.BytesIO(jpeg), formats=["JPEG"]
-    ) as image:  # TensorFlow prints a line for every bit that it misses
+    # Not with TensorFlow, which prints a line for each of these.
+    with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as image:
         return image.tobytes()
 
 

@@ -42,12 +42,12 @@ def check_fields(settings: Any) -> None:
         value = getattr(settings, one.name)
         if not _fits(value, one.type):
             raise InputError(f"{one.name} must be {describe(one.type)}, got {value!r}")
-        if not _is_finite(value):
-            raise InputError(f"{one.name} must be finite and of less than 64 bits, got {value}")
         bounds = {name: one.metadata[name] for name in _BOUNDS if name in one.metadata}
         if value is not None and not all(_BOUNDS[name](value, limit) for name, limit in bounds.items()):
             wanted = " and ".join(f"{name.replace('_', ' ')} {limit:,}" for name, limit in bounds.items())
             raise InputError(f"{one.name} must be {wanted}, got {value}")
+        if not _is_finite(value):
+            raise InputError(f"{one.name} must be finite and of less than 64 bits, got {value}")
 
 
 def _is_finite(value: Any) -> bool:

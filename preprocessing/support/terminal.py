@@ -1,9 +1,14 @@
 """Text for terminals: what comes from files (class names, paths) can neither fail to print nor control the terminal."""
 
 import logging
+import os
 import sys
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TextIO
+
+from ssd300.datasets.errors import StorageError
 
 # Marks that reorder the text around them, of Unicode's category Cf.
 _REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -12,6 +17,11 @@ _REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\
 def printable(text: str) -> str:
     r"""The text with control characters escaped, as in ``\x1b``; line breaks and tabs stay."""
     return "".join(_escaped(letter) if _controls(letter) else letter for letter in text)
+
+
+def one_line(text: str) -> str:
+    """The text with line breaks escaped too, as a file's name may have them."""
+    return "\\n".join(text.splitlines())
 
 
 def _controls(letter: str) -> bool:
@@ -23,8 +33,33 @@ def _escaped(letter: str) -> str:
 
 
 def say(text: object, *, file: TextIO | None = None) -> None:
-    """Prints a line, by default to standard output."""
-    print(printable(str(text)), file=file or sys.stdout, flush=True)
+    """Prints a line, by default to standard output.
+
+    Raises:
+        BrokenPipeError: nobody reads it any more.
+        StorageError: it could not be written for another reason.
+    """
+    with _write_errors(file or sys.stdout):
+        print(printable(str(text)), file=file or sys.stdout, flush=True)
+
+
+def flush_output() -> None:
+    """Writes what is left of standard output; raises as `say` does. Python would print such errors at its end."""
+    if sys.stdout is not None:  # it was closed
+        with _write_errors(sys.stdout):
+            sys.stdout.flush()
+
+
+@contextmanager
+def _write_errors(stream: TextIO) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        with suppress(OSError):  # or Python would try it again at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise StorageError(stream.name, error.strerror or str(error), "written") from None
 
 
 def prepare_streams() -> None:

@@ -1,7 +1,8 @@
 import json
+import shutil
 
 import pytest
-from helpers import exit_code
+from helpers import content, exit_code
 
 from ssd300.datasets.errors import InputError
 from ssd300.training import demo as demo_module
@@ -47,11 +48,34 @@ def test_a_second_demo_replaces_the_first(tmp_path, monkeypatch):
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    for _ in range(2):
-        with pytest.raises(InputError, match=r"not left by an earlier demo \(see .*\)"):
+    for reason in (r"is not empty and was not left by an earlier demo", r"holds thesis\.txt, which no demo made"):
+        with pytest.raises(InputError, match=reason):
             run_demo(tmp_path)
         assert (tmp_path / "thesis.txt").read_text() == "years of work"
         (tmp_path / ".ssd300-demo").touch()  # a demo was here, but the other file is not its own
+
+
+@pytest.mark.parametrize(
+    "name", ["run/evaluation-test/metrics.json", "voc/JPEGImages/holiday.jpg", "dataset/notes.txt"]
+)
+def test_what_someone_has_put_into_a_demo_is_named_and_kept(demo, tmp_path, name):
+    output = tmp_path / "demo"
+    shutil.copytree(demo[0], output)
+    (output / name).parent.mkdir(exist_ok=True)
+    (output / name).write_text("mine")
+    before = content(output)
+    with pytest.raises(InputError, match=f"holds {name}, which no demo made"):
+        run_demo(output)
+    assert content(output) == before
+
+
+def test_a_link_in_a_demo_is_not_followed(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo/.ssd300-demo").touch()
+    (tmp_path / "demo/voc").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="holds voc, which no demo made"):
+        run_demo(tmp_path / "demo")
 
 
 def test_a_seed_that_cannot_be_used_deletes_nothing(tmp_path):
@@ -61,3 +85,15 @@ def test_a_seed_that_cannot_be_used_deletes_nothing(tmp_path):
         run_demo(tmp_path, seed=-1)
     assert exit_code(["demo", "--output", str(tmp_path), "--seed", "-1"]) == 2
     assert (tmp_path / "metrics.json").read_text() == "mine"
+
+
+def test_all_that_a_demo_leaves_is_replaced_by_the_next(demo, tmp_path, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    output = tmp_path / "demo"
+    shutil.copytree(demo[0], output)
+    monkeypatch.setattr(demo_module, "write_shapes_tree", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_demo(output)
+    assert [path.name for path in output.iterdir()] == [".ssd300-demo"]

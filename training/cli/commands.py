@@ -258,7 +258,9 @@ def _predict(given: Given) -> None:
     for path, message in done["unreadable"].items():
         say(f"left out {path}: {message}")
     if images.ignored:
-        say(f"passed over {', '.join(f'{name} {count:,}' for name, count in images.ignored.items())}")
+        say(images.ignored_in_words)
+    if not done["images"]:
+        raise InputError(f"no image could be read, of {len(done['unreadable']):,}")
     say(f"{done['detections']:,} detections on {done['images']:,} images; wrote {options.output}/detections.json")
 
 

@@ -3,15 +3,14 @@
 import argparse
 import importlib.metadata
 import logging
-import os
 import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ssd300.datasets.errors import InputError, JobError, TrainingError
+from ssd300.datasets.errors import InputError, JobError, StorageError, TrainingError
 from ssd300.datasets.files import plain_message
-from ssd300.preprocessing.support.terminal import PrintableFormatter, prepare_streams, printable, say
+from ssd300.preprocessing.support.terminal import PrintableFormatter, flush_output, one_line, prepare_streams, say
 from ssd300.training.cli.commands import COMMANDS
 from ssd300.training.cli.options import add_options, resolve_paths
 
@@ -21,7 +20,8 @@ _DESCRIPTION = "SSD300 object detection: encode Pascal-VOC data, train, evaluate
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Prints only the message: the usage of a command with twenty options would hide it."""
-        self.exit(2, printable(f"{self.prog}: {message}\nSee `{self.prog} --help`.\n"))
+        say(f"{self.prog}: {one_line(message)} (see `{self.prog} --help`)", file=sys.stderr)
+        self.exit(2)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -42,26 +42,38 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns 0, 1 for work that failed, or 2 for an input that cannot be used."""
     prepare_streams()
+    try:
+        try:
+            return _run(argv)
+        finally:
+            flush_output()
+    except BrokenPipeError:  # the reader of standard output is gone, as `head` after ten lines
+        return 128 + signal.SIGPIPE
+    except StorageError as error:
+        return _fail("", str(error), 1)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     parser = build_parser()
     arguments, rest = parser.parse_known_args(argv)
     name = arguments.command
     command = COMMANDS[name]
     del arguments.command
-    given = resolve_paths(vars(arguments), command.parts)
     if rest and not command.passes_arguments_on:
         parser.error(f"{name}: unknown arguments: {' '.join(rest)}")
     handler = logging.StreamHandler()
     handler.setFormatter(PrintableFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    if command.passes_arguments_on:
-        given["beam_arguments"] = tuple(rest)
     try:
+        given = resolve_paths(vars(arguments), command.parts)
+        if command.passes_arguments_on:
+            given["beam_arguments"] = tuple(rest)
         command.run(given)
         return 0
     except KeyboardInterrupt:
         return _fail(name, "interrupted", 130)
     except BrokenPipeError:
-        return _end_unread()
+        raise
     except Exception as error:
         expected = _what_went_wrong(error)
         if expected is None:
@@ -75,8 +87,9 @@ def _what_went_wrong(error: Exception) -> tuple[str, int] | None:
         return str(error), 2
     if isinstance(error, MemoryError):
         return "there is not enough memory; a smaller batch size or fewer workers need less", 1
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}", 1
+    if isinstance(error, OSError) and error.strerror:
+        file = "" if error.filename is None else f"{one_line(str(error.filename))}: "
+        return f"{file}{error.strerror}", 1
     if isinstance(error, JobError | TrainingError | OSError):
         return str(error), 1
     tensorflow = sys.modules.get("tensorflow")  # without importing what was not needed
@@ -91,15 +104,8 @@ def _what_went_wrong(error: Exception) -> tuple[str, int] | None:
 
 
 def _fail(command: str, message: str, code: int) -> int:
-    say(f"ssd300 {command}: {message}", file=sys.stderr)
+    say(f"{f'ssd300 {command}'.rstrip()}: {message}", file=sys.stderr)
     return code
-
-
-def _end_unread() -> int:
-    """The exit code where the reader of standard output is gone, as ``head`` after ten lines."""
-    # Python would complain at its end of what it cannot write any more.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 128 + signal.SIGPIPE
 
 
 if __name__ == "__main__":

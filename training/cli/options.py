@@ -32,8 +32,11 @@ def add_options(parser: argparse.ArgumentParser, parts: Iterable[type]) -> None:
 
 
 def resolve_paths(given: Mapping[str, Any], parts: Iterable[type]) -> dict[str, Any]:
-    """The given options with all paths resolved, so that a path's spelling ends here."""
+    """The given options with all paths resolved, so that a path's spelling ends here; InputError for an empty one."""
     words = {one.name: one.metadata["path"] for part in parts for one in fields(part) if one.metadata.get("path")}
+    empty = [name for name in words if given.get(name) == ""]
+    if empty:  # as of a variable of the shell that is not set; it would mean the current folder
+        raise InputError(f"{min(empty)} must be a path, got an empty one")
 
     def is_path(name: str, value: Any) -> bool:
         return name in words and value is not None and (words[name] is True or value not in words[name])

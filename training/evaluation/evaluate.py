@@ -13,7 +13,7 @@ import numpy as np
 
 from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.datasets.errors import InputError
-from ssd300.datasets.files import writable_folder
+from ssd300.datasets.files import writable_folder, write_atomically
 from ssd300.model.detection import make_detector
 from ssd300.model.ssd300 import SSD300
 from ssd300.preprocessing.support.outputs import check_replaceable
@@ -115,7 +115,7 @@ def evaluate(
         "classes": {name: _class_metrics(results[label]) for label, name in enumerate(config.classes.names, start=1)},
         "seconds": round(seconds, 2),
     }
-    (output / METRICS).write_text(json.dumps(_without_nan(metrics), indent=2), encoding="utf-8")
+    write_atomically(str(output / METRICS), json.dumps(_without_nan(metrics), indent=2))
     curves = {name: results[label] for label, name in enumerate(config.classes.names, start=1)}
     plot_precision_recall(curves, means, output / CURVES)
     return metrics

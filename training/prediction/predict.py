@@ -11,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from ssd300.datasets.errors import StorageError
 from ssd300.datasets.faults import RejectedError
-from ssd300.datasets.files import writable_folder
+from ssd300.datasets.files import read_file, writable_folder, write_atomically
 from ssd300.model.detection import make_detector
 from ssd300.preprocessing.augmentation.render import decode_resized
 from ssd300.preprocessing.checking.picture import Picture, check_picture
@@ -29,10 +30,10 @@ def predict(
 ) -> dict[str, Any]:
     """Detects objects on `images` with the newest checkpoint of `run`.
 
-    Writes into `output` an annotated JPEG of each image and ``detections.json``: a list of ``image_id`` (the number
-    of the image in this call, from 1), ``file_name``, ``category_id`` (the label), ``category_name``, ``bbox``
-    ``[x, y, width, height]`` in pixels of the upright image, and ``score``. An image that cannot be read is left
-    out and named in the result.
+    Writes into `output` an annotated JPEG of each image, as `FoundImages` names them, and ``detections.json``: a list
+    of ``image_id`` (the number of the image in this call, from 1), ``file_name``, ``category_id`` (the label),
+    ``category_name``, ``bbox`` ``[x, y, width, height]`` in pixels of the upright image, and ``score``. An image that
+    cannot be read is left out and named in the result.
 
     Returns:
         ``images`` and ``detections``, the numbers of both, and ``unreadable``, messages by path.
@@ -78,7 +79,7 @@ def predict(
             save_image(annotated, path)
         progress.update(len(batch))
     progress.close()
-    listing.write_text(json.dumps(detections, indent=1), encoding="utf-8")
+    write_atomically(str(listing), json.dumps(detections, indent=1))
     return {"images": len(images.paths) - len(unreadable), "detections": len(detections), "unreadable": unreadable}
 
 
@@ -86,11 +87,15 @@ def _readable(pictures: Sequence[Path], unreadable: dict[str, str]) -> Iterator[
     """The images that can be read, with their numbers; the others' messages go into `unreadable`."""
     for number, path in enumerate(pictures):
         try:
-            yield number, check_picture(path.read_bytes(), str(path))
+            data = read_file(str(path))
+            if data is None:
+                unreadable[str(path)] = "there is no such file"
+            else:
+                yield number, check_picture(data, str(path))
         except RejectedError as error:
             unreadable[str(path)] = error.message
-        except OSError as error:
-            unreadable[str(path)] = str(error)
+        except StorageError as error:
+            unreadable[str(path)] = error.reason
 
 
 def _pixels(box: np.ndarray, picture: Picture) -> list[float]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ssd300.datasets.errors import InputError
+from ssd300.datasets.errors import InputError, StorageError
 from ssd300.preprocessing.support.outputs import DETECTION, METRICS, check_replaceable, local_path, save_image
 
 
@@ -19,7 +19,7 @@ def test_an_image_that_was_saved_here_may_be_replaced_and_another_may_not(tmp_pa
         check_replaceable([path])
     save_image(image, path)
     check_replaceable([path])
-    with pytest.raises(InputError, match=rf"{name} would be replaced, which is read as well"):
+    with pytest.raises(InputError, match=rf"{name} is an input and would be replaced"):
         check_replaceable([path], inputs=[tmp_path / "x/.." / name])
 
 
@@ -52,15 +52,32 @@ def test_what_cannot_be_read_is_not_replaced(tmp_path: Path, name: str, data: by
         check_replaceable([tmp_path / name])
 
 
-def test_a_folder_in_the_place_of_a_file_is_not_replaced(tmp_path: Path) -> None:
+def test_a_folder_and_a_file_do_not_take_each_other_s_place(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").mkdir()
+    with pytest.raises(InputError, match=r"x\.jpg is a folder, where a file is to be written"):
+        check_replaceable([tmp_path / "x.jpg"])
+    save_image(Image.new("RGB", (30, 20)), tmp_path / "y.jpg")
+    for outputs in (["y.jpg/a.jpg"], ["z.jpg", "z.jpg/deep/a.jpg"]):
+        with pytest.raises(InputError, match=r"[yz]\.jpg is a file, where a folder is needed"):
+            check_replaceable([tmp_path / name for name in outputs])
+
+
+def test_nothing_is_written_through_a_broken_link(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").symlink_to(tmp_path / "nowhere.jpg")
     with pytest.raises(InputError, match="was not made by ssd300"):
         check_replaceable([tmp_path / "x.jpg"])
 
 
-@pytest.mark.parametrize("path", ["gs://bucket/run", "s3://bucket", "gs:/bucket/run", Path("gs://bucket/run")])
+def test_an_image_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").mkdir()
+    with pytest.raises(StorageError, match=rf"^{tmp_path}/x\.jpg could not be written: "):
+        save_image(Image.new("RGB", (30, 20)), tmp_path / "x.jpg")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.jpg"]
+
+
+@pytest.mark.parametrize("path", ["gs://bucket/run", "s3://bucket", "gs:/bucket/run", Path("gs://bucket/run"), ""])
 def test_a_url_is_no_local_folder(path: str | Path) -> None:
-    with pytest.raises(InputError, match=r"--output must be on this machine's disks, got (gs|s3):"):
+    with pytest.raises(InputError, match=r"--output must be a path on this machine's disks, got (gs:|s3:|an empty)"):
         local_path(str(path), "--output")
 
 

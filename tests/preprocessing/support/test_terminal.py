@@ -4,10 +4,11 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from ssd300.preprocessing.support.terminal import PrintableFormatter, printable, say
+from ssd300.preprocessing.support.terminal import PrintableFormatter, one_line, printable, say
 
 
 @pytest.mark.parametrize(
@@ -46,12 +47,30 @@ def test_what_the_encoding_of_the_terminal_lacks_is_escaped() -> None:
     assert "/nowhere/\\u732b\\x1b is not the folder of a run" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["preprocess", "--help"]])
-def test_a_reader_that_has_gone_ends_the_command_quietly(arguments: list[str]) -> None:
+# With a buffer, as in a user's shell, Python writes at its end only.
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["preprocess", "--help"]])
+@pytest.mark.parametrize("environment", [BUFFERED, {**os.environ, "PYTHONUNBUFFERED": "1"}], ids=["buffered", "not"])
+def test_a_reader_that_has_gone_ends_the_command_quietly(arguments: list[str], environment: dict[str, str]) -> None:
     read, write = os.pipe()
     os.close(read)
     command = [sys.executable, "-m", "ssd300.training.cli.main", *arguments]
-    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, env=environment)
     os.close(write)
     assert done.stderr == ""
     assert done.returncode in (0, 141)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_an_output_that_cannot_be_written_is_one_line() -> None:
+    command = [sys.executable, "-m", "ssd300.training.cli.main", "--version"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=BUFFERED)
+    assert done.stderr == "ssd300: <stdout> could not be written: No space left on device\n"
+    assert done.returncode == 1
+
+
+def test_line_breaks_in_a_name_are_escaped() -> None:
+    assert one_line("a\nb\r\nc") == "a\\nb\\nc"

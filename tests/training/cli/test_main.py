@@ -90,7 +90,8 @@ def test_predict_draws_and_writes_coco_results(run, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "broken.jpg" in printed
     assert "on 2 images" in printed
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["detections.json", "gray.jpg", "wide.jpg"]
+    assert "ignored 1 file: 1 not images" in printed
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["detections.json", "gray.png.jpg", "wide.jpg"]
     detections = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert detections
     sizes = {"wide.jpg": (300, 200), "gray.png": (40, 90)}
@@ -119,6 +120,14 @@ def test_predict_takes_globs_and_keeps_equal_names_apart(run, tmp_path):
 def test_predict_of_nothing(run, tmp_path, capsys):
     assert main(["predict", str(run), str(tmp_path / "*.jpg"), "--output", str(tmp_path / "out")]) == 2
     assert "names no image" in capsys.readouterr().err
+
+
+def test_predict_of_images_that_cannot_be_read(run, tmp_path, capsys):
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    assert main(["predict", str(run), str(tmp_path / "broken.jpg"), "--output", str(tmp_path / "out")]) == 2
+    printed = capsys.readouterr()
+    assert f"left out {tmp_path}/broken.jpg: " in printed.out
+    assert "ssd300 predict: no image could be read, of 1\n" in printed.err
 
 
 def test_a_folder_without_a_run(tmp_path, capsys):
