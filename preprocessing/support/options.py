@@ -51,9 +51,7 @@ def check_fields(settings: Any) -> None:
 
 
 def _is_finite(value: Any) -> bool:
-    """Whether a number, or all of a tuple, is one that TensorFlow and JSON can hold."""
-    if isinstance(value, tuple):
-        return all(map(_is_finite, value))
+    """Whether a number is one that TensorFlow and JSON can hold."""
     if isinstance(value, float):
         return math.isfinite(value)
     return not isinstance(value, int) or abs(value) < 2**63
