@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -10,7 +11,8 @@ from typing import Any, Literal
 
 from ssd300.datasets.classes import ClassList
 from ssd300.datasets.errors import InputError
-from ssd300.datasets.files import exists, read_json
+from ssd300.datasets.files import exists, file_size, read_json
+from ssd300.datasets.record_files import FOOTER, HEADER, count_records
 from ssd300.datasets.sources.base import copy_split
 
 DATASET_NAME = "ssd300"
@@ -187,9 +189,10 @@ class EncodedDataset:
 
         Raises:
             InputError: the dataset has no such split, or no copies of it; the message names what it has.
+            IncompleteDatasetError: a file is missing or damaged; it is named.
         """
         if split not in self._splits:
-            raise InputError(f"{self.folder} has no split {split!r}, it has: {', '.join(self.splits)}")
+            raise InputError(f"{self.folder} has no split {split!r}, it has: {', '.join(self.splits)} ({_TFDS_INFO})")
         names = [split]
         if copies:
             count = self.identity.copies.get(split, 0)
@@ -197,12 +200,34 @@ class EncodedDataset:
                 raise InputError(f"{self.folder} has no augmented copies of {split!r}; a job with copies makes them")
             names += [copy_split(split, number) for number in range(1, count + 1)]
         lengths = _lengths(self._splits[split])
-        shards = range(len(lengths))
-        return SplitFiles(
-            tuple(tuple(f"{self.folder}/{shard_name(name, n, len(lengths))}" for n in shards) for name in names),
-            lengths,
-            int(self._splits[split]["numBytes"]) / max(sum(lengths), 1),
-        )
+        variants = tuple(self._shards(name) for name in names)
+        return SplitFiles(variants, lengths, int(self._splits[split]["numBytes"]) / max(sum(lengths), 1))
+
+    def _shards(self, name: str) -> tuple[str, ...]:
+        """Paths of the files of a split, all of which are there and whole as far as their sizes tell."""
+        lengths = _lengths(self._splits[name])
+        paths = tuple(f"{self.folder}/{shard_name(name, n, len(lengths))}" for n in range(len(lengths)))
+        expected = int(self._splits[name]["numBytes"]) + sum(lengths) * (HEADER + FOOTER)
+        with ThreadPoolExecutor(16) as pool:  # elsewhere each size is a request
+            sizes = list(pool.map(file_size, paths))
+        if None in sizes:
+            raise IncompleteDatasetError(f"{paths[sizes.index(None)]} is missing")
+        if sum(size or 0 for size in sizes) != expected:
+            raise IncompleteDatasetError(self._what_differs(name, paths, lengths))
+        return paths
+
+    def _what_differs(self, name: str, paths: tuple[str, ...], lengths: tuple[int, ...]) -> str:
+        info = f"{self.folder}/{_TFDS_INFO}"
+        for path, length in zip(paths, lengths, strict=True):
+            if "://" in path:
+                continue
+            try:
+                count = count_records(path)
+            except ValueError as error:
+                return f"{error}; the file is damaged"
+            if count != length:
+                return f"{path} has {count} records, {info} says {length}: one of them is damaged"
+        return f"the files of split {name} are not as long as {info} says: one of them is damaged"
 
 
 def _read(path: str) -> dict[str, Any]:

@@ -167,6 +167,30 @@ def _is_folder(path: str) -> bool | None:
         raise
 
 
+def file_size(path: str) -> int | None:
+    """Size of a file in bytes, None where there is none; StorageError if that cannot be told."""
+    if "://" not in path:
+        return retrying(lambda: _local_size(path), path)
+    import tensorflow as tf
+
+    def size() -> int | None:
+        try:
+            return int(tf.io.gfile.stat(path).length)
+        except tf.errors.NotFoundError:
+            return None
+
+    return retrying(size, path)
+
+
+def _local_size(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - a Path costs more
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            return None
+        raise
+
+
 def names_in(folder: str) -> list[str]:
     """Names of what is in a folder; StorageError if it cannot be listed."""
     import tensorflow as tf

@@ -5,41 +5,17 @@ records are counted in the files, and each report must agree with its file and w
 """
 
 import json
-import os
-import struct
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import tensorflow as tf
 
 from ssd300.datasets.files import unsealed
+from ssd300.datasets.record_files import FOOTER, HEADER, count_records
 from ssd300.preprocessing.plan import Plan, Shard
 from ssd300.preprocessing.shards.encode_shard import ShardWork
 from ssd300.preprocessing.shards.shard_report import ShardReport
 
-_LENGTH = struct.Struct("<Q")
-# A TFRecord is its length (8 bytes), the length's checksum (4), the data, the data's checksum (4).
-_HEADER, _FOOTER = 12, 4
 _THREADS = 16  # most of the work is waiting for file systems
-
-
-def count_records(path: str) -> int:
-    """Number of records in a TFRecord file of this machine's disk, by walking its lengths.
-
-    Raises:
-        ValueError: the file does not end where its last record does.
-    """
-    count = position = 0
-    with Path(path).open("rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        while position < size:
-            header = os.pread(file.fileno(), _HEADER, position)
-            if len(header) == _HEADER:
-                position += _HEADER + _LENGTH.unpack_from(header)[0] + _FOOTER
-                count += 1
-            if len(header) < _HEADER or position > size:
-                raise ValueError(f"{path}: record {count} reaches over the end of the file ({size} bytes)")
-    return count
 
 
 def finished_shards(plan: Plan, work: ShardWork) -> dict[str, ShardReport]:
@@ -66,7 +42,7 @@ def _verified_report(shard: Shard, work: ShardWork) -> ShardReport | None:
 
 def _has_records(path: str, records: int, size: int) -> bool:
     """Whether a file holds what its report says: by its length and, where reading is cheap, by counting."""
-    if tf.io.gfile.stat(path).length != size + records * (_HEADER + _FOOTER):
+    if tf.io.gfile.stat(path).length != size + records * (HEADER + FOOTER):
         return False
     # In an object store each record would cost a request.
     return "://" in path or count_records(path) == records

@@ -19,6 +19,7 @@ from ssd300.model.spec import Spec, spec_named
 from ssd300.preprocessing.augmentation.batch import augment_batch
 from ssd300.preprocessing.support.drawing import contact_sheet, draw_objects
 from ssd300.preprocessing.support.outputs import check_replaceable, save_image
+from ssd300.training.reading.broken_records import naming_broken_records
 from ssd300.training.reading.record_order import ordered_records
 from ssd300.training.settings import InspectSettings
 
@@ -45,12 +46,13 @@ def write_inspection_sheet(dataset: EncodedDataset, path: Path, settings: Inspec
     writable_folder(str(path.parent))
     chosen = ordered_records(originals, seed=settings.seed).take(min(settings.images, files.records))
     rows = []
-    for serialized, number in chosen:  # of epoch 0, in which a record's place is its number
-        record = parse_record(serialized.numpy())
-        variants = files.read(int(number))
-        shown = [variants[epoch % len(variants)] for epoch in range(_EPOCHS)]
-        augmented = _augmented(shown, int(number), spec, classes, settings)
-        rows.append([*(_stored(record, spec, classes, is_flipped) for is_flipped in (False, True)), *augmented])
+    with naming_broken_records(dataset, settings.split, copies=settings.copies):
+        for serialized, number in chosen:  # of epoch 0, in which a record's place is its number
+            record = parse_record(serialized.numpy())
+            variants = files.read(int(number))
+            shown = [variants[epoch % len(variants)] for epoch in range(_EPOCHS)]
+            augmented = _augmented(shown, int(number), spec, classes, settings)
+            rows.append([*(_stored(record, spec, classes, is_flipped) for is_flipped in (False, True)), *augmented])
     titles = ["record", "mirrored, stored targets", *(f"reader, epoch {epoch}" for epoch in range(_EPOCHS))]
     save_image(contact_sheet(rows, titles=titles, cell=_CELL), path)
 

@@ -11,6 +11,7 @@ from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.model.spec import spec_named
 from ssd300.preprocessing.augmentation.batch import augment_batch
 from ssd300.preprocessing.augmentation.settings import Augmentation
+from ssd300.training.reading.broken_records import naming_broken_records
 from ssd300.training.reading.reader import training_batches
 from ssd300.training.reading.record_order import epoch_and_number, ordered_records
 from ssd300.training.settings import InspectSettings
@@ -49,7 +50,8 @@ def stage_rates(dataset: EncodedDataset, settings: InspectSettings) -> dict[str,
             copies=settings.copies,
         ),
     }
-    return {name: _rate(batches, batch_size, settings.seconds) for name, batches in stages.items()}
+    with naming_broken_records(dataset, settings.split, copies=settings.copies):
+        return {name: _rate(batches, batch_size, settings.seconds) for name, batches in stages.items()}
 
 
 def _rate(batches: tf.data.Dataset, batch_size: int, seconds: float) -> float:
