@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from ssd300.datasets.classes import VOC
 from ssd300.datasets.errors import InputError
 from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION, PRESETS, Augmentation
 from ssd300.preprocessing.runners.execution import Execution
@@ -104,6 +105,7 @@ def _preprocess(given: Given) -> None:
     options = build(_PreprocessOptions, given)
     if not options.check and options.output is None:
         raise InputError("--output is required, unless --check is given")
+    build(Execution, given)  # an unusable number of workers is refused before any is started
     from ssd300.preprocessing.runners.local_workers import LocalWorkers
 
     # Told that there will be several workers, they import what they need while the plan is made.
@@ -124,11 +126,12 @@ def _run_job(options: _PreprocessOptions, given: Given, ready_workers: "LocalWor
         from ssd300.preprocessing.job_folder import CHECK, WORK, folder_path, refuse_unusable
     from ssd300.preprocessing.report.summary import summary
 
-    if options.output is not None:  # before the class list reads all annotations
-        refuse_unusable(folder_path(options.output), CHECK if options.check else WORK)
-    classes = resolve_classes(options.classes, given["sources"])
     augmentation = replace(PAPER_AUGMENTATION, **parse_changes(Augmentation, options.changes))
-    settings = build(PreprocessSettings, given, classes=classes, copy_augmentation=augmentation)
+    # What cannot be used is refused before the class list reads all annotations.
+    settings = build(PreprocessSettings, given, classes=VOC, copy_augmentation=augmentation)
+    if options.output is not None:
+        refuse_unusable(folder_path(options.output), CHECK if options.check else WORK)
+    settings = replace(settings, classes=resolve_classes(options.classes, settings.sources))
     execution = build(Execution, given, ready_workers=ready_workers)
     try:
         if options.check:
