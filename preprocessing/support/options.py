@@ -26,8 +26,9 @@ def option(default: Any = MISSING, help: str | None = None, **about: Any) -> Any
         help: what it is, for ``--help``; a field without help is not offered on the command line.
         **about: bounds of a number, ``at_least``, ``above``, ``at_most``, ``below``, beyond being finite; and for the
             command line ``group`` (heading of this field and the next ones), ``positional``, ``metavar``, ``flag``,
-            ``parse`` (a function of text), ``path`` (whether it is a path, which is resolved there), ``shown`` (what to
-            print for the default), ``negatable`` (whether a flag has a ``--no-`` form).
+            ``parse`` (a function of text), ``path`` (whether it is a path, which is resolved there), ``local`` (a path
+            that must be on this machine's disks), ``shown`` (what to print for the default), ``negatable`` (whether a
+            flag has a ``--no-`` form).
     """
     return field(default=default, metadata={"help": help, **about})
 

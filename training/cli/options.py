@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 from ssd300.datasets.errors import InputError
 from ssd300.datasets.files import resolve_path
 from ssd300.preprocessing.support.options import check_fields, describe
+from ssd300.preprocessing.support.outputs import local_path
 
 T = TypeVar("T")
 
@@ -32,12 +33,20 @@ def add_options(parser: argparse.ArgumentParser, parts: Iterable[type]) -> None:
 
 
 def resolve_paths(given: Mapping[str, Any], parts: Iterable[type]) -> dict[str, Any]:
-    """The given options with all paths resolved, so that a path's spelling ends here; InputError for an empty one."""
-    paths = {one.name for part in parts for one in fields(part) if one.metadata.get("path")}
-    empty = [name for name in paths if given.get(name) == ""]
-    if empty:  # as of a variable of the shell that is not set; it would mean the current folder
-        raise InputError(f"{min(empty)} must be a path, got an empty one")
-    return {name: resolve_path(value) if name in paths else value for name, value in given.items()}
+    """The given options with all paths resolved, so that a path's spelling ends here.
+
+    Raises:
+        InputError: a path is empty, or is a URL where it must be on this machine's disks.
+    """
+    resolved = dict(given)
+    for one in (one for part in parts for one in fields(part) if given.get(one.name) is not None):
+        if one.metadata.get("local"):
+            resolved[one.name] = str(local_path(given[one.name], _flag(one)))
+        elif one.metadata.get("path"):
+            if not given[one.name]:  # as of a variable of the shell that is not set; it would mean the current folder
+                raise InputError(f"{_flag(one)} must be a path, got an empty one")
+            resolved[one.name] = resolve_path(given[one.name])
+    return resolved
 
 
 def build(cls: Callable[..., T], given: Mapping[str, Any], **more: Any) -> T:
@@ -58,7 +67,7 @@ def _add(parser: Any, one: Field) -> None:
         parser.add_argument(one.name, nargs=nargs, **settings)
         return
     settings |= {"default": argparse.SUPPRESS, "dest": one.name, "required": one.default is MISSING}
-    name = "--" + about.get("flag", one.name).replace("_", "-")
+    name = _flag(one)
     if kind is bool:
         del settings["metavar"]
         action = argparse.BooleanOptionalAction if about.get("negatable") else "store_true"
@@ -72,6 +81,12 @@ def _add(parser: Any, one: Field) -> None:
         }
         settings["metavar"] = settings["metavar"] or {int: "N", float: "X"}.get(kind, one.name.split("_")[-1].upper())
         parser.add_argument(name, **settings)
+
+
+def _flag(one: Field) -> str:
+    """What people call an option: ``--batch-size``; a positional one by its name."""
+    name = one.metadata.get("flag", one.name).replace("_", "-")
+    return name if one.metadata.get("positional") else f"--{name}"
 
 
 def _converter(parse: Callable[[str], Any]) -> Callable[[str], Any]:

@@ -70,7 +70,12 @@ def good(command: str, mine: dict[str, str], out: Path) -> dict[str, str]:
 
 def test_all_paths_are_swept() -> None:
     for name, command in COMMANDS.items():
-        paths = {one.name for part in command.parts for one in fields(part) if one.metadata.get("path")}
+        paths = {
+            one.name
+            for part in command.parts
+            for one in fields(part)
+            if one.metadata.get("path", one.metadata.get("local"))
+        }
         assert paths <= PATHS[name].keys()
 
 
@@ -152,7 +157,9 @@ def test_an_output_that_cannot_be_made_is_named(
     }[taken]
     given = without_config(command, good(command, mine, tmp_path)) | {"output": str(output)}
     with unchanged(mine["folder"], mine["dataset"], mine["tree"], tmp_path):
-        outcome(arguments_of(command, given), capsys).check_refused(str(output) or "output must be a path")
+        outcome(arguments_of(command, given), capsys).check_refused(
+            str(output) or "--output must be a path", f"{tmp_path}/taken.jpg"
+        )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos.jpg", "taken.jpg"]
 
 
@@ -160,7 +167,7 @@ def test_an_output_that_cannot_be_made_is_named(
 def test_what_others_have_made_is_never_replaced(
     command: str, mine: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = ["config.json", "detections.json", "metrics.json", "precision_recall.png", "photo.jpg", "report.html"]
+    names = ["config.json", "detections.json", "metrics.json", "photo.jpg", "precision_recall.png", "report.html"]
     for name in names:
         (tmp_path / name).write_text("mine")
     given = without_config(command, good(command, mine, tmp_path))
