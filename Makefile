@@ -8,7 +8,7 @@ STAMP = $(VENV)/.installed
 .DEFAULT_GOAL := demo
 
 $(STAMP): setup.py pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("ssd300 needs Python 3.11 or newer; choose one with PYTHON=..." if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "ssd300 needs Python 3.11, 3.12 or 3.13 (TensorFlow has no other); choose one with PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[test,lint]'

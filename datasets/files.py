@@ -174,6 +174,19 @@ def names_in(folder: str) -> list[str]:
     return [name.rstrip("/") for name in retrying(lambda: tf.io.gfile.listdir(folder), folder)]
 
 
+def holds_anything(folder: str) -> bool:
+    """Whether there is a folder that is not empty; of a folder elsewhere only whether it is there."""
+    if "://" in folder:
+        return is_folder(folder)
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is not None
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            return False
+        raise StorageError(folder, error.strerror or str(error)) from None
+
+
 def files_below(folder: str) -> list[str]:
     """Paths, in the folder, of all files in it and its sub-folders, sorted; linked folders are followed once.
 

@@ -24,22 +24,32 @@ class MultiBoxLoss:
     """(softmax cross entropy + weight · smooth L1) / matched default boxes of the batch.
 
     Cross entropy counts every matched default box and, of those that match nothing, the `negatives_per_match` times
-    as many of the same image with the highest confidence loss. A batch without a match has loss 0 and gradients 0.
+    as many of the same image with the highest confidence loss. A batch without a match has loss 0 and gradients 0,
+    unless negatives of images without a match are wanted.
     Shapes are fixed, so the loss compiles under XLA; it is computed in float32 whatever the model's precision.
 
     Args:
         negatives_per_match: mined negatives for each match of an image.
         localization_weight: the paper's alpha.
+        negatives_per_empty_image: mined negatives of an image without a match, which has none in Caffe. Each
+            `negatives_per_match` of them count as one match in the divisor, so that a batch of such images alone has a
+            loss of the usual size.
     """
 
-    def __init__(self, negatives_per_match: float = 3.0, localization_weight: float = 1.0) -> None:
-        if negatives_per_match < 0 or localization_weight < 0:
+    def __init__(
+        self,
+        negatives_per_match: float = 3.0,
+        localization_weight: float = 1.0,
+        negatives_per_empty_image: int = 0,
+    ) -> None:
+        if min(negatives_per_match, localization_weight, negatives_per_empty_image) < 0:
             raise ValueError(
-                "negatives_per_match and localization_weight must not be negative, "
-                f"got {negatives_per_match} and {localization_weight}"
+                "negatives_per_match, localization_weight and negatives_per_empty_image must not be negative, "
+                f"got {negatives_per_match}, {localization_weight} and {negatives_per_empty_image}"
             )
         self.negatives_per_match = negatives_per_match
         self.localization_weight = localization_weight
+        self.negatives_per_empty_image = negatives_per_empty_image
 
     def __call__(
         self, labels: tf.Tensor, offsets: tf.Tensor, *, logits: tf.Tensor, predicted_offsets: tf.Tensor
@@ -60,7 +70,13 @@ class MultiBoxLoss:
 
         cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)  # [B, A]
         positive = tf.reduce_sum(cross_entropy * matched)
-        negative = tf.reduce_sum(self._mined(cross_entropy, matched, matches_per_picture))
+        wanted = tf.floor(self.negatives_per_match * matches_per_picture)  # [B]
+        counted = matches
+        if self.negatives_per_empty_image:
+            empty = tf.cast(matches_per_picture == 0, tf.float32) * self.negatives_per_empty_image  # [B]
+            wanted += empty
+            counted += tf.reduce_sum(empty) / max(self.negatives_per_match, 1.0)
+        negative = tf.reduce_sum(self._mined(cross_entropy, matched, wanted))
 
         # Where nothing matches the stored offsets mean nothing: they are replaced before the subtraction, because a
         # product with zero would let a NaN through.
@@ -68,18 +84,17 @@ class MultiBoxLoss:
         errors = tf.where(matched[:, :, None] > 0, errors, 0.0)
         localization = tf.reduce_sum(smooth_l1(errors))
 
-        divisor = tf.maximum(matches, 1.0)  # without a match all three sums are 0
+        divisor = tf.maximum(counted, 1.0)  # where nothing counts all three sums are 0
         confidence = (positive + negative) / divisor
         localization = self.localization_weight * localization / divisor
         return LossTerms(confidence + localization, confidence, localization, matches)
 
-    def _mined(self, cross_entropy: tf.Tensor, matched: tf.Tensor, matches: tf.Tensor) -> tf.Tensor:
-        """Confidence losses of the hard negatives ``[B, A]``, highest first, 0 for the others."""
+    def _mined(self, cross_entropy: tf.Tensor, matched: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
+        """Confidence losses of the `wanted` ``[B]`` hardest negatives ``[B, A]``, highest first, 0 for the others."""
         # A cross entropy is never negative, so matched boxes sort after every candidate.
         candidates = tf.where(matched > 0, -1.0, cross_entropy)
         count = tf.shape(candidates)[1]
         # Only the sum over the hardest matters, so sorting the values is enough: no indices, no gather, no mask.
         ranked = tf.math.top_k(candidates, k=count).values
         rank = tf.cast(tf.range(count), tf.float32)[None]  # [1, A]
-        wanted = tf.floor(self.negatives_per_match * matches)[:, None]  # [B, 1]
-        return tf.where((rank < wanted) & (ranked >= 0), ranked, 0.0)
+        return tf.where((rank < wanted[:, None]) & (ranked >= 0), ranked, 0.0)

@@ -64,6 +64,9 @@ def features(pixels: Any, *, width: float = 1.0, norm: str = "none") -> dict[str
     return {name: stages[name] for name in ("conv4_3", "conv5_3")}
 
 
+_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"  # as Keras names it
+
+
 def VGG16(classes: int = 1000, *, image_size: int = 224, pixels: str = "bgr_mean") -> keras.Model:
     """The classification network with its head (flatten, 4096, 4096, softmax), for pretraining: 138,357,544 parameters.
 
@@ -115,7 +118,10 @@ def _read_convolutions(model: keras.Model, path: Path) -> list[tuple[keras.layer
                 # Files of Keras's applications list the arrays' names, kernel first, in an attribute.
                 if stored not in file or "weight_names" not in file[stored].attrs:
                     raise ValueError(f"{path}: expected the layers of Keras's VGG16, but {stored} is not there")
-                arrays = [file[stored][name][()] for name in file[stored].attrs["weight_names"]]
+                try:
+                    arrays = [file[stored][name][()] for name in file[stored].attrs["weight_names"]]
+                except (OSError, KeyError) as error:
+                    raise ValueError(f"{path}: {stored} cannot be read, the file is damaged: {error}") from None
                 expected = [tuple(variable.shape) for variable in layer.weights]
                 if [array.shape for array in arrays] != expected:
                     raise ValueError(
@@ -127,10 +133,14 @@ def _read_convolutions(model: keras.Model, path: Path) -> list[tuple[keras.layer
 
 
 def _download() -> str:
-    return keras.utils.get_file(
-        "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
-        "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        cache_subdir="models",
-        file_hash="6d6bbae143d832006294945121d1f1fc",
-    )
+    try:
+        return keras.utils.get_file(
+            _FILE,
+            f"https://storage.googleapis.com/tensorflow/keras-applications/vgg16/{_FILE}",
+            cache_subdir="models",
+            file_hash="6d6bbae143d832006294945121d1f1fc",
+        )
+    except Exception as error:  # Keras raises a bare Exception where there is no network
+        raise ValueError(
+            f"the ImageNet weights cannot be downloaded: {error}; give the file {_FILE}, or train without them (none)"
+        ) from None

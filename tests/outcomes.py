@@ -10,7 +10,7 @@ import pytest
 from helpers import content, exit_code
 
 # Progress bars and log lines may come before the line of an error.
-_PROGRESS = re.compile(r"\d+%\|| images/s\]|\?images/s|^(WARNING|ERROR|INFO) ")
+_PROGRESS = re.compile(r"\d+%\|| images/s\]|\?images/s|^(WARNING|ERROR|INFO) |^(training|evaluating) on ")
 
 # What happens to files: the damaged bytes by the bytes of a file.
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {

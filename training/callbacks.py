@@ -1,9 +1,11 @@
 """Callbacks: history, progress, checkpoints, and the stop on NaN."""
 
 import csv
+import logging
 import math
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,6 +18,7 @@ from ssd300.training.settings import TrainSettings
 
 FIELDS = ("step", "epoch", "loss", "confidence", "localization", "l2", "matches", "learning_rate", "images_per_second")
 _VALIDATION = tuple(f"val_{name}" for name in ("loss", "confidence", "localization"))
+_LOG = logging.getLogger(__name__)
 _WINDOW = 10  # steps that a row of the history averages
 
 
@@ -49,12 +52,37 @@ class StopOnNaN(keras.callbacks.Callback):
             )
 
 
-class SaveCheckpoints(keras.callbacks.Callback):
-    """Saves a checkpoint every `settings.checkpoint_steps` (or every epoch) and at the end."""
+class WarnWithoutMatches(keras.callbacks.Callback):
+    """Says so, once, when no default box has matched an object for a hundred steps: nothing is learned then."""
 
-    def __init__(self, run: RunDirectory, settings: TrainSettings) -> None:
+    _PATIENCE = 100  # steps
+
+    def __init__(self) -> None:
         super().__init__()
-        self._run, self._settings, self._saved = run, settings, -1
+        self._steps = 0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Counts the steps since a match; the numbers are means since the last row of the history."""
+        self._steps = 0 if (logs or {}).get("matches", 1.0) > 0 else self._steps + 1
+        if self._steps == self._PATIENCE:
+            _LOG.warning(
+                "no default box matched an object for %d steps: nothing is learned; do the images have objects?",
+                self._PATIENCE,
+            )
+
+
+class SaveCheckpoints(keras.callbacks.Callback):
+    """Saves a checkpoint every `settings.checkpoint_steps` and at the end.
+
+    Without that setting after each epoch that ends at least a hundred steps after the last checkpoint: writing one may
+    take longer than a short epoch.
+    """
+
+    _FEWEST_STEPS = 100
+
+    def __init__(self, run: RunDirectory, settings: TrainSettings, *, first_step: int = 0) -> None:
+        super().__init__()
+        self._run, self._settings, self._saved = run, settings, first_step
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves every `checkpoint_steps`."""
@@ -63,8 +91,8 @@ class SaveCheckpoints(keras.callbacks.Callback):
             self._save()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Saves once per epoch unless `checkpoint_steps` is set."""
-        if not self._settings.checkpoint_steps:
+        """Saves, unless `checkpoint_steps` is set or the last checkpoint is too recent."""
+        if not self._settings.checkpoint_steps and _step(self.model) - self._saved >= self._FEWEST_STEPS:
             self._save()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
@@ -76,6 +104,20 @@ class SaveCheckpoints(keras.callbacks.Callback):
         if step != self._saved:
             self._run.save_checkpoint(self.model, step, keep=self._settings.keep_checkpoints)
             self._saved = step
+
+
+def _rows_until(step: int, path: Path) -> list[dict[str, str]]:
+    """The rows of a history until a step; those that are damaged, as after a crash, are left out."""
+    rows, damaged = [], 0
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        for row in csv.DictReader(line.replace("\0", "") for line in file):
+            if not (row.get("step") or "").isdecimal() or None in row or None in row.values():
+                damaged += 1
+            elif int(row["step"]) <= step:
+                rows.append({name: value for name, value in row.items() if name in (*FIELDS, *_VALIDATION)})
+    if damaged:
+        _LOG.warning("%s: %d rows are damaged and left out", path, damaged)
+    return rows
 
 
 class Recorder(keras.callbacks.Callback):
@@ -101,10 +143,7 @@ class Recorder(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Opens the files."""
         path = self._run.history_path
-        rows = []
-        if path.exists():
-            with path.open(newline="") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= self._first_step]
+        rows = _rows_until(self._first_step, path) if path.exists() else []
         self._file = path.open("w", newline="")
         self._csv = csv.DictWriter(self._file, [*FIELDS, *_VALIDATION], restval="")
         self._csv.writeheader()

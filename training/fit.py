@@ -2,7 +2,8 @@
 
 import importlib.metadata
 import math
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,35 +11,40 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ssd300.datasets.encoded_dataset import EncodedDataset
-from ssd300.datasets.errors import InputError
+from ssd300.datasets.encoded_dataset import EncodedDataset, IncompleteDatasetError
+from ssd300.datasets.errors import InputError, StorageError
+from ssd300.datasets.files import resolve_path, writable_folder
 from ssd300.model import vgg16
 from ssd300.model.default_boxes import encoding_fields
+from ssd300.model.losses import MultiBoxLoss
 from ssd300.model.spec import spec_named
-from ssd300.training.callbacks import Recorder, SaveCheckpoints, StopAtStep, StopOnNaN
+from ssd300.preprocessing.support.lease import lease
+from ssd300.training.callbacks import Recorder, SaveCheckpoints, StopAtStep, StopOnNaN, WarnWithoutMatches
 from ssd300.training.optimizer import make_optimizer
+from ssd300.training.reading.broken_records import naming_broken_records
 from ssd300.training.reading.reader import training_batches, validation_batches
 from ssd300.training.run_directory import RunConfig, RunDirectory
 from ssd300.training.settings import TrainSettings
 from ssd300.training.trainable import TrainableSSD300
 
-_CHANGEABLE = {"steps", "data_service"}  # settings that a resumed run may change
+_CHANGEABLE = {"steps", "data_service", "dataset"}  # settings that a resumed run may change
 
 
 def train(settings: TrainSettings, output: str | Path) -> RunDirectory:
     """Trains a new model into the new run directory `output`.
 
     Raises:
-        InputError: the dataset, its identity, the weights or the folder cannot be used.
+        InputError: the dataset, its identity, the weights or the folder cannot be used, or there is nothing to learn.
+        StorageError: the run cannot be written any more.
         TrainingError: a loss became NaN or infinite.
     """
     run = RunDirectory(output)
     run.check_free()
-    dataset = EncodedDataset.open(settings.dataset)
-    identity = dataset.identity
     # The run must find its dataset again from any folder.
-    folder = settings.dataset if "://" in settings.dataset else str(Path(settings.dataset).resolve())
-    settings = replace(settings, dataset=folder, preset=settings.preset or identity.preset)
+    dataset = EncodedDataset.open(resolve_path(settings.dataset))
+    identity = dataset.identity
+    settings = replace(settings, dataset=dataset.folder, preset=settings.preset or identity.preset)
+    _refuse_negatives_alone(dataset, settings)
     config = RunConfig(settings, identity.classes, identity.fingerprint, _versions())
     keras.utils.set_random_seed(settings.seed)
     model = _make_model(config, dataset)  # before the folder exists: what cannot be built leaves nothing behind
@@ -52,39 +58,62 @@ def resume(output: str | Path, **changes: Any) -> RunDirectory:
 
     Args:
         output: its folder.
-        **changes: settings to change: the total number of `steps`, the `data_service`.
+        **changes: settings to change: the total number of `steps`, the `data_service`, and the `dataset`'s folder if it
+            was moved.
 
     Raises:
-        InputError: another setting would change, or the dataset is not the one that the run began with.
+        InputError: another setting would change, the dataset is not the one that the run began with, or another
+            process trains the run.
+        StorageError: the run cannot be written any more.
         TrainingError: a loss became NaN or infinite.
     """
     run = RunDirectory(output)
     config = run.read_config()
     stored = config.settings
+    if "dataset" in changes:
+        changes["dataset"] = resolve_path(changes["dataset"])
     config = replace(config, settings=replace(stored, **changes))
     refused = {name for name in changes if getattr(stored, name) != getattr(config.settings, name)} - _CHANGEABLE
     if refused:
         raise InputError(
-            f"a resumed run keeps its settings; only {' and '.join(sorted(_CHANGEABLE))} may change, "
+            "a resumed run keeps its settings; only data_service, steps and a moved dataset's folder may change, "
             f"got {', '.join(sorted(refused))}"
         )
-    dataset = EncodedDataset.open(config.settings.dataset)
-    current = dataset.identity.fingerprint
-    if current != config.fingerprint:
-        raise InputError(
-            f"the run was made with the dataset {config.fingerprint}, but {config.settings.dataset} is now {current}"
-        )
+    dataset = _same_dataset(config)
     keras.utils.set_random_seed(config.settings.seed)
     model = _make_model(config, dataset)
     first_step = 0
     if run.checkpoints():
-        first_step, path = run.newest_checkpoint()
-        model.load_weights(path)
+        first_step = run.load_newest(model)
     else:
         _load_vgg16(model, config.settings)
     if first_step < config.settings.steps:
         _fit(model, config, run, dataset, first_step=first_step, is_new=False)
+    elif changes.get("data_service") is not None:
+        raise InputError(f"the run has all its {config.settings.steps} steps, so a data service has nothing to do")
     return run
+
+
+def _same_dataset(config: RunConfig) -> EncodedDataset:
+    """The dataset of a run that is resumed; InputError if it is not there, or another one."""
+    folder = config.settings.dataset
+    try:
+        dataset = EncodedDataset.open(folder)
+    except IncompleteDatasetError as error:
+        raise InputError(f"{error}; if the run's dataset was moved, give its new folder") from None
+    current = dataset.identity.fingerprint
+    if current != config.fingerprint:
+        raise InputError(f"{folder} is another dataset than the run's: {current}, expected {config.fingerprint}")
+    return dataset
+
+
+def _refuse_negatives_alone(dataset: EncodedDataset, settings: TrainSettings) -> None:
+    objects = dataset.report["splits"].get(settings.split, {}).get("objects")
+    if objects is not None and not sum(objects.values()) and not settings.negatives_per_empty_image:
+        raise InputError(
+            f"split {settings.split} of {dataset.folder} has no object, so there is nothing to learn; images without "
+            "objects teach only where negatives_per_empty_image is more than 0"
+        )
 
 
 def _make_model(config: RunConfig, dataset: EncodedDataset) -> TrainableSSD300:
@@ -92,7 +121,12 @@ def _make_model(config: RunConfig, dataset: EncodedDataset) -> TrainableSSD300:
     keras.mixed_precision.set_dtype_policy(settings.precision)
     model = TrainableSSD300(**config.model_arguments())
     dataset.identity.check(encoding_fields(model.spec), num_classes=model.num_classes)
-    model.compile(make_optimizer(settings), weight_decay=settings.weight_decay, jit_compile=settings.jit_compile)
+    model.compile(
+        make_optimizer(settings),
+        weight_decay=settings.weight_decay,
+        multibox_loss=MultiBoxLoss(negatives_per_empty_image=settings.negatives_per_empty_image),
+        jit_compile=settings.jit_compile,
+    )
     model.optimizer.build(model.trainable_variables)  # now, or the step would be traced twice
     return model
 
@@ -128,18 +162,24 @@ def _fit(
         first_step=first_step,
         data_service=settings.data_service,
     )
-    sizes = dataset.splits
+    splits = [settings.split]
     validation = validation_steps = None
     if settings.validation_split is not None:
+        splits.append(settings.validation_split)
         validation = validation_batches(dataset, settings.validation_split, spec=spec, batch_size=settings.batch_size)
-        validation_steps = math.ceil(sizes[settings.validation_split] / settings.batch_size)
-    steps_per_epoch = max(1, math.ceil(sizes[settings.split] / settings.batch_size))
-    if is_new:
-        run.create(config)
-    else:
-        run.write_config(config)  # the number of steps may have changed
-    recorder = Recorder(run, settings, first_step=first_step, steps_per_epoch=steps_per_epoch)
-    with closing(recorder):
+        validation_steps = math.ceil(dataset.files(settings.validation_split).records / settings.batch_size)
+    steps_per_epoch = max(1, math.ceil(dataset.files(settings.split).records / settings.batch_size))
+    with ExitStack() as stack:
+        stack.enter_context(_naming_files(run))
+        writable_folder(str(run.path))
+        stack.enter_context(lease(str(run.path), what="train"))
+        if is_new:
+            run.create(config)
+        else:
+            run.write_config(config)  # the number of steps may have changed
+        recorder = Recorder(run, settings, first_step=first_step, steps_per_epoch=steps_per_epoch)
+        stack.enter_context(closing(recorder))
+        stack.enter_context(naming_broken_records(dataset, *splits, copies=settings.copies))
         model.fit(
             batches,
             steps_per_epoch=steps_per_epoch,
@@ -150,12 +190,24 @@ def _fit(
             callbacks=[
                 StopOnNaN(),  # first: neither a row nor a checkpoint holds a NaN
                 recorder,
-                SaveCheckpoints(run, settings),
+                WarnWithoutMatches(),
+                SaveCheckpoints(run, settings, first_step=first_step),
                 StopAtStep(settings.steps),
             ],
             verbose=0,
             shuffle=False,  # the reader has done it
         )
+
+
+@contextmanager
+def _naming_files(run: RunDirectory) -> Iterator[None]:
+    """Gives an error of the disk, which may name no file, the name of the run."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(str(error.filename or run.path), error.strerror or str(error), "written") from None
 
 
 def _versions() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """A run's folder: its configuration, checkpoints, history and logs."""
 
 import json
+import logging
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,11 +9,14 @@ from typing import Any
 
 from ssd300.datasets.classes import ClassList
 from ssd300.datasets.errors import InputError
-from ssd300.datasets.files import write_atomically
+from ssd300.datasets.files import sha256, writable_folder, write_atomically
 from ssd300.model.ssd300 import SSD300
 from ssd300.preprocessing.support.options import from_plain
+from ssd300.preprocessing.support.outputs import local_path
+from ssd300.training.checkpoint_files import checksum_path, load_weights, save_weights
 from ssd300.training.settings import TrainSettings
 
+_LOG = logging.getLogger(__name__)
 _CHECKPOINT = re.compile(r"step-(\d+)\.weights\.h5")
 
 
@@ -36,31 +40,47 @@ class RunConfig:
         }
 
 
-def read_config(path: str | Path) -> RunConfig:
-    """The configuration in a run's ``config.json``; InputError if it holds none."""
+def read_config(path: str | Path, *, may_be_edited: bool = True) -> RunConfig:
+    """The configuration in a run's ``config.json``.
+
+    Args:
+        path: of the file.
+        may_be_edited: whether a file that is not as it was written will do, as it does for a new run.
+
+    Raises:
+        InputError: the file holds no configuration, or another one than was written.
+    """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         classes = from_plain(ClassList, content["classes"], where=f"{path}")
         settings = from_plain(TrainSettings, content["settings"], where=f"{path}")
-        return RunConfig(settings, classes, content["fingerprint"], content["versions"])
+        config = RunConfig(settings, classes, content["fingerprint"], content["versions"])
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not the configuration of a run: {error!r}") from None
+    if not may_be_edited and "checksum" in content and content["checksum"] != _checksum(content):
+        raise InputError(f"{path} was edited or is damaged: its checksum does not match; a run keeps its settings")
+    return config
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return sha256(json.dumps({name: value for name, value in content.items() if name != "checksum"}, sort_keys=True))
 
 
 class RunDirectory:
     """The folder of a run; it need not exist."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = local_path(str(path), "the folder of a run")
         self.config_path = self.path / "config.json"
         self.history_path = self.path / "history.csv"
         self.logs_path = self.path / "tensorboard"
         self._checkpoints = self.path / "checkpoints"
 
     def check_free(self) -> None:
-        """Checks that a new run may be made here; InputError if there is one."""
+        """Checks that a new run may be made here; InputError if there is one, or none can be written."""
         if self.config_path.exists():
             raise InputError(f"{self.path} already holds a run; resume it, or choose another folder")
+        writable_folder(str(self.path), keep=False)
 
     def create(self, config: RunConfig) -> None:
         """Makes the folder and writes the configuration; InputError if there is a run already."""
@@ -70,13 +90,16 @@ class RunDirectory:
 
     def write_config(self, config: RunConfig) -> None:
         """Writes the configuration."""
-        write_atomically(str(self.config_path), json.dumps(asdict(config), indent=2))
+        content = json.loads(json.dumps(asdict(config)))  # with lists for tuples, as it will be read
+        write_atomically(str(self.config_path), json.dumps({**content, "checksum": _checksum(content)}, indent=2))
 
     def read_config(self) -> RunConfig:
         """The configuration of the run; InputError if the folder holds none."""
         if not self.config_path.exists():
-            raise InputError(f"{self.path} is not the folder of a run: there is no {self.config_path.name}")
-        return read_config(self.config_path)
+            above = (one for one in list(self.path.parents)[:2] if (one / self.config_path.name).exists())
+            hint = "".join(f"; {one} is one" for one in above)
+            raise InputError(f"{self.path} is not the folder of a run: there is no {self.config_path.name}{hint}")
+        return read_config(self.config_path, may_be_edited=False)
 
     def checkpoints(self) -> list[tuple[int, Path]]:
         """``(step, path)`` of the checkpoints, oldest first."""
@@ -93,17 +116,33 @@ class RunDirectory:
     def save_checkpoint(self, model: SSD300, step: int, *, keep: int) -> Path:
         """Saves weights and optimizer atomically, and keeps only the `keep` newest checkpoints."""
         path = self._checkpoints / f"step-{step:08d}.weights.h5"
-        partial = self._checkpoints / "partial.weights.h5"  # Keras wants this ending
-        model.save_weights(partial)
-        partial.replace(path)
+        save_weights(model, path)
         for _, old in self.checkpoints()[:-keep]:
             old.unlink()
+            checksum_path(old).unlink(missing_ok=True)
         return path
 
+    def load_newest(self, model: SSD300) -> int:
+        """Loads the newest checkpoint that is not damaged into a model, and returns its step.
+
+        Raises:
+            InputError: there is no checkpoint, or none that can be loaded.
+        """
+        _ = self.newest_checkpoint()
+        reasons = []
+        for step, path in reversed(self.checkpoints()):
+            try:
+                load_weights(model, path)
+            except ValueError as error:
+                _LOG.warning("%s; the checkpoint before it is used, if there is one", error)
+                reasons.append(str(error))
+            else:
+                return step
+        raise InputError(f"no checkpoint of {self.path} can be loaded: {'; '.join(reasons)}")
+
     def load_model(self) -> tuple[SSD300, RunConfig, int]:
-        """The network with the weights of the newest checkpoint, the configuration, and the checkpoint's step."""
+        """The network with the newest weights that are not damaged, the configuration, and the step."""
         config = self.read_config()
-        step, path = self.newest_checkpoint()
+        _ = self.newest_checkpoint()  # before a model is built for nothing
         model = SSD300(**config.model_arguments())
-        model.load_weights(path)
-        return model, config, step
+        return model, config, self.load_newest(model)

@@ -38,7 +38,10 @@ class TrainSettings:
     width: float = option(1.0, "channels relative to the paper's", above=0, at_most=8)
     norm: Literal["none", "batch"] = option("none", "normalization after each convolution")
     weights: str = option(
-        "imagenet", "VGG16's weights: imagenet (downloaded by Keras), a Keras notop file, or none", metavar="WEIGHTS"
+        "imagenet",
+        "VGG16's weights: imagenet (downloaded by Keras), a Keras notop file, or none",
+        metavar="WEIGHTS",
+        path=("imagenet", "none"),
     )
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = option("float32", "Keras's dtype policy")
     jit_compile: bool = option(False, "compile the step with XLA: faster on GPUs, slower on CPUs", negatable=True)
@@ -50,10 +53,21 @@ class TrainSettings:
     schedule: Literal["step", "cosine", "constant"] = option(
         "step", "step divides the rate by ten at 2/3 and 5/6 of the steps; cosine ends at zero"
     )
+    negatives_per_empty_image: int = option(
+        0,
+        "hard negatives that an image without a match adds to the loss; Caffe's loss has none",
+        at_least=0,
+        at_most=8732,
+    )
     weight_decay: float = option(5e-4, "coupled weight decay, of kernels only", at_least=0)
 
     checkpoint_steps: int | None = option(
-        None, "steps between checkpoints", group="checkpoints", at_least=1, at_most=MOST_STEPS, shown="once per epoch"
+        None,
+        "steps between checkpoints",
+        group="checkpoints",
+        at_least=1,
+        at_most=MOST_STEPS,
+        shown="once per epoch, at least 100",
     )
     keep_checkpoints: int = option(3, "number of newest checkpoints to keep", at_least=1, at_most=100_000)
 

@@ -10,9 +10,18 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from ssd300.datasets.annotation import Annotation, parse_annotation
-from ssd300.datasets.errors import InputError
+from ssd300.datasets.errors import InputError, StorageError
 from ssd300.datasets.faults import RejectedError
-from ssd300.datasets.files import exists, files_below, is_folder, names_in, read_file, real_path, resolve_path
+from ssd300.datasets.files import (
+    exists,
+    files_below,
+    holds_anything,
+    is_folder,
+    names_in,
+    read_file,
+    real_path,
+    resolve_path,
+)
 from ssd300.datasets.sources.base import RawPicture, check_split_name
 
 # Endings of images, in any case.
@@ -99,7 +108,13 @@ class FolderSource:
         return Counter() if self.image_set is not None else self._listing[1]
 
     def read(self, ids: Sequence[str]) -> Iterator[RawPicture | RejectedError]:
-        """The images of these ids in their order, or why one cannot be used."""
+        """The images of these ids in their order, or why one cannot be used.
+
+        Raises:
+            StorageError: the whole tree is not there, as on a machine that lacks its mount; or a file cannot be read.
+        """
+        if not holds_anything(self.root):
+            raise StorageError(self.root, "there is nothing where the images were listed")
         for picture_id in ids:
             try:
                 yield self._read(picture_id)

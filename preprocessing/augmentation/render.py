@@ -40,8 +40,7 @@ def render(jpeg: Any, source: Any, target: Any) -> tf.Tensor:
     branch = tf.cast(shrink >= 2, tf.int32) + tf.cast(shrink >= 4, tf.int32) + tf.cast(shrink >= 8, tf.int32)
 
     def visible() -> tf.Tensor:
-        pixels = tf.switch_case(branch, [lambda ratio=ratio: _decode_part(jpeg, source, ratio) for ratio in _RATIOS])
-        part = _resize(pixels, target[2:])
+        part = tf.switch_case(branch, [lambda ratio=ratio: _part(jpeg, source, target[2:], ratio) for ratio in _RATIOS])
         fills = tf.reduce_all(target[2:] == IMAGE_SIZE)
         return tf.cond(fills, lambda: part, lambda: _on_canvas(part, target))
 
@@ -65,18 +64,39 @@ def on_mean(pixels: tf.Tensor, shown: tf.Tensor) -> tf.Tensor:
     return pixels * inside + (1 - inside) * tf.constant(MEAN_COLOR, tf.float32)
 
 
-def _decode_part(jpeg: Any, source: tf.Tensor, ratio: int) -> tf.Tensor:
+def _part(jpeg: Any, source: tf.Tensor, size: tf.Tensor, ratio: int) -> tf.Tensor:
+    """The window `source` of an image, decoded with its sides divided by `ratio` and then resized to `size`."""
     low = source[:2] // ratio
     high = -(-(source[:2] + source[2:]) // ratio)
     window = tf.concat([low, high - low], axis=0)
     # The default transform overflows at hard edges of nearly lossless files, and is no faster.
-    return tf.io.decode_and_crop_jpeg(jpeg, window, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
+    pixels = tf.io.decode_and_crop_jpeg(jpeg, window, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
+    if ratio == 1:
+        # The kernel takes half the time on floats.
+        pixels = tf.cast(pixels, tf.float32)[None]
+        return tf.raw_ops.ResizeBilinear(images=pixels, size=size, half_pixel_centers=True)[0]
+    return _resize_between(pixels, source[:2] - low * ratio, source[2:], size, ratio)
 
 
-def _resize(pixels: tf.Tensor, size: Any) -> tf.Tensor:
-    # The kernel takes half the time on floats.
-    pixels = tf.cast(pixels, tf.float32)[None]
-    return tf.raw_ops.ResizeBilinear(images=pixels, size=size, half_pixel_centers=True)[0]
+def _resize_between(pixels: tf.Tensor, low: tf.Tensor, extent: tf.Tensor, size: tf.Tensor, ratio: int) -> tf.Tensor:
+    """Resizes what lies between two edges within the outermost pixels of a scaled-down image.
+
+    A pixel of it shows `ratio` of the image, and the edges of a window are seldom where one ends.
+
+    Args:
+        pixels: uint8 ``[h, w, 3]``.
+        low: the upper and left edge, in pixels of the image, int32 ``[2]``.
+        extent: height and width between the edges, in pixels of the image, int32 ``[2]``.
+        size: height and width of the outcome, int32 ``[2]``.
+        ratio: by which the image was scaled down.
+    """
+    step = tf.cast(extent, tf.float32) / tf.cast(size * ratio, tf.float32)
+    first = tf.cast(low, tf.float32) / ratio + step / 2 - 0.5  # the centers of the outermost samples
+    last = first + step * tf.cast(size - 1, tf.float32)
+    whole = tf.cast(tf.maximum(tf.shape(pixels)[:2] - 1, 1), tf.float32)
+    # The kernel gives black beyond the last pixel's center, where rounding may lead.
+    box = tf.clip_by_value(tf.concat([first / whole, last / whole], axis=0), 0.0, 1 - 1e-6)
+    return tf.raw_ops.CropAndResize(image=pixels[None], boxes=box[None], box_ind=[0], crop_size=size)[0]
 
 
 def _on_canvas(part: tf.Tensor, target: tf.Tensor) -> tf.Tensor:

@@ -1,7 +1,6 @@
 """The charts of a dataset's report: classes, and how its objects fit the default boxes."""
 
 import io
-import textwrap
 from typing import Any
 
 import numpy as np
@@ -11,25 +10,30 @@ from matplotlib.figure import Figure
 from ssd300.model.default_boxes import default_boxes
 from ssd300.model.spec import IMAGE_SIZE, Spec
 from ssd300.preprocessing.shards.object_statistics import ASPECT_BIN, IOU_BIN, LARGEST_ASPECT, MAX_OBJECTS, SIZE_BIN
+from ssd300.preprocessing.support.fonts import drawable, plain_text, shortened
 
+_LONGEST_NAME = 44
 _OBJECTS, _BOXES = "tab:green", "tab:red"
 
 
 def plot_classes(objects: dict[str, int]) -> bytes:
     """Number of objects by class, the most frequent first, as a PNG."""
     ranked = sorted(objects.items(), key=lambda item: -item[1])
+    names = [shortened(drawable(name), _LONGEST_NAME) for name, _ in ranked]
     height = 0.9 + 0.24 * len(ranked)  # inches
-    figure = Figure(figsize=(9, height))
-    # Margins by hand: matplotlib's layout engines draw everything several times, and the job waits for it.
-    figure.subplots_adjust(left=0.2, right=0.98, top=1 - 0.35 / height, bottom=0.35 / height)
-    axes = figure.add_subplot()
-    bars = axes.barh(range(len(ranked)), [count for _, count in ranked], color=_OBJECTS)
-    axes.set_yticks(range(len(ranked)), [textwrap.shorten(name, 24, placeholder="...") for name, _ in ranked])
-    axes.bar_label(bars, [f"{count:,}" for _, count in ranked], padding=3, fontsize="small")
-    axes.invert_yaxis()
-    axes.margins(x=0.12, y=0.01)
-    axes.set(title="objects by class")
-    return _png(figure)
+    left = max(0.2, 0.02 + 0.0095 * max(map(len, names)))  # a letter is about 1/105 of the width
+    with plain_text(*names):
+        figure = Figure(figsize=(9, height))
+        # Margins by hand: matplotlib's layout engines draw everything several times, and the job waits for it.
+        figure.subplots_adjust(left=left, right=0.98, top=1 - 0.35 / height, bottom=0.35 / height)
+        axes = figure.add_subplot()
+        bars = axes.barh(range(len(ranked)), [count for _, count in ranked], color=_OBJECTS)
+        axes.set_yticks(range(len(ranked)), names)
+        axes.bar_label(bars, [f"{count:,}" for _, count in ranked], padding=3, fontsize="small")
+        axes.invert_yaxis()
+        axes.margins(x=0.12, y=0.01)
+        axes.set(title="objects by class")
+        return _png(figure)
 
 
 def plot_fit(report: dict[str, Any], spec: Spec) -> bytes:

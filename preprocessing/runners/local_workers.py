@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # OpenBLAS and Arrow, which NumPy and Beam bring, start threads when they are imported, if they are not told otherwise.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
-_INTERVAL = 0.05  # seconds between two looks at the workers
+_INTERVAL = 0.5  # seconds between two looks at the parent process
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ class LocalWorkers:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, env={**os.environ, **_ONE_THREAD}
+            [sys.executable, "-m", __name__, str(os.getpid())],
+            stdin=subprocess.PIPE,
+            env={**os.environ, **_ONE_THREAD},
         )
 
     def __enter__(self) -> "LocalWorkers":
@@ -74,26 +76,11 @@ class LocalWorkers:
 
 def main() -> int:
     """Gets ready, reads the tasks from standard input, forks a worker for each; returns how many died."""
-    launcher = os.getppid()
+    _end_with(int(sys.argv[1]), thread=False)  # which may have been killed before this process got so far
     _import()
-    received = sys.stdin.buffer.read()  # whatever the launcher has written when it ends, however it ends
-    if os.getppid() != launcher or not received:
-        return 0
-    return _wait([_fork(task) for task in pickle.loads(received)], launcher)
-
-
-def _wait(workers: Sequence[int], launcher: int) -> int:
-    """Waits for the workers and returns how many died; ends this process, and so them, with its launcher."""
-    statuses: dict[int, int] = {}
-    while len(statuses) < len(workers):
-        for worker in workers:
-            if worker not in statuses:
-                ended, status = os.waitpid(worker, os.WNOHANG)
-                statuses |= {worker: status} if ended else {}
-        if os.getppid() != launcher:
-            os._exit(1)
-        time.sleep(_INTERVAL)
-    return sum(status != 0 for status in statuses.values())
+    received = sys.stdin.buffer.read()
+    workers = [_fork(task) for task in pickle.loads(received)] if received else []
+    return sum(os.waitpid(worker, 0)[1] != 0 for worker in workers)
 
 
 def _import() -> None:
@@ -112,7 +99,7 @@ def _fork(task: Task) -> int:
         return child
     status = 1
     try:
-        _end_with(parent)
+        _end_with(parent, thread=True)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher ends the workers
         import_tensorflow(threads=1, gpus=False)
         run_task(task)
@@ -131,15 +118,26 @@ def run_task(task: Task) -> None:
     run_pipeline(task.shards, task.work, options=pipeline_options(task.beam_arguments))
 
 
-def _end_with(parent: int) -> None:
-    """Ends this process soon after its parent was killed: no one waits for its shards."""
+def _end_with(parent: int, *, thread: bool) -> None:
+    """Ends this process soon after its parent was killed: no one waits for its shards.
+
+    A thread notices that at any time. A timer, which a fork stops, does so only while Python runs or waits.
+    """
+
+    def look(*_: object) -> None:
+        if os.getppid() != parent:
+            os._exit(1)
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
+        while True:
+            time.sleep(_INTERVAL)
+            look()
 
-    threading.Thread(target=watch, daemon=True).start()
+    if thread:
+        threading.Thread(target=watch, daemon=True).start()
+    else:
+        signal.signal(signal.SIGALRM, look)
+        signal.setitimer(signal.ITIMER_REAL, _INTERVAL, _INTERVAL)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ssd300.preprocessing.support.fonts import caption_font, drawable
+
 GROUND_TRUTH, DIFFICULT, MATCHED = (40, 200, 60), (240, 170, 0), (220, 30, 30)
 
 
@@ -32,19 +34,20 @@ def draw_boxes(
     image = image.convert("RGB")
     draw = ImageDraw.Draw(image)
     size = max(11, round(min(image.size) / 28))
-    font = ImageFont.load_default(size)
+    texts = [drawable(caption) for caption in captions]
     thickness = thickness or max(2, round(min(image.size) / 150))
     # Large boxes first, so that small ones inside them stay visible.
     for i in sorted(range(len(boxes)), key=lambda n: -float(np.prod(boxes[n][2:] - boxes[n][:2]))):
         ymin, xmin, ymax, xmax = boxes[i] * np.array([image.height, image.width] * 2)
         draw.rectangle((xmin, ymin, max(xmin, xmax), max(ymin, ymax)), outline=colors[i], width=thickness)
-        if captions[i]:
-            _left, _top, right, bottom = draw.textbbox((0, 0), captions[i], font=font)
+        if texts[i]:
+            font = caption_font(texts[i], size)
+            _left, _top, right, bottom = draw.textbbox((0, 0), texts[i], font=font)
             x = min(max(xmin, 0), max(image.width - right - 4, 0))
             # Above the box, or inside where there is no room above.
             y = ymin - bottom - 4 if ymin >= bottom + 4 else ymin
             draw.rectangle((x, y, x + right + 4, y + bottom + 4), fill=colors[i])
-            draw.text((x + 2, y + 2), captions[i], fill=_readable_on(colors[i]), font=font)
+            draw.text((x + 2, y + 2), texts[i], fill=_readable_on(colors[i]), font=font)
     return image
 
 

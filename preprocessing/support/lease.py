@@ -5,6 +5,8 @@ whose process is gone from this machine, is free, so a killed owner leaves none 
 system that TensorFlow knows, where locks do not.
 """
 
+import errno
+import hashlib
 import json
 import logging
 import os
@@ -26,6 +28,7 @@ NAME = ".lease"
 _RENEW = 10.0  # seconds between two renewals
 _EXPIRY = 60.0  # seconds after which a lease that was not renewed is free
 _PATIENCE = 0.3  # seconds in which two that start together see each other's lease
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 _HELD: set[str] = set()  # ids of the leases that this process holds or tries to get
 _LOG = logging.getLogger(__name__)
 
@@ -55,12 +58,10 @@ def lease(folder: str, *, what: str) -> Iterator[None]:
 @contextmanager
 def _held(path: str, own: dict[str, Any], folder: str) -> Iterator[None]:
     try:
-        if "://" in folder:
+        if "://" in folder or not _link(path, own):
             # Of several that found it free, the last to write has it; the others see that after a moment.
             _write(path, own)
             time.sleep(_PATIENCE)
-        else:
-            _link(path, own)
     except StorageError:  # perhaps because another one has got it, and has tidied up
         refuse_if_held(folder)
         raise
@@ -87,7 +88,7 @@ def _held(path: str, own: dict[str, Any], folder: str) -> Iterator[None]:
 def refuse_if_held(folder: str) -> None:
     """Raises InputError if another process holds the lease of a folder; the message names the process and its host."""
     held = _read(f"{folder}/{NAME}")
-    if not held or _is_free(held):
+    if _is_free(held):
         return
     raise InputError(
         f"{folder} is in use by {held['what']}, process {held['pid']} on {held['host']}; wait until it has ended, "
@@ -95,28 +96,48 @@ def refuse_if_held(folder: str) -> None:
     )
 
 
-def _link(path: str, own: dict[str, Any]) -> None:
-    """Writes the lease on this machine's disk, where of several that try at once exactly one succeeds."""
-    left = _read(path)
+def _link(path: str, own: dict[str, Any]) -> bool:
+    """Writes the lease on this machine's disk, where of several that try at once exactly one succeeds.
+
+    Returns:
+        Whether that can be done at all: some file systems know no hard links.
+    """
     new = temporary_path(path)
     _write(new, own)
     try:
-        if Path(path).exists():  # its owner is gone
-            old = temporary_path(path)
-            with suppress(FileNotFoundError):
-                Path(path).rename(old)
-            if _read(old).get("id") != left.get("id"):  # another one has replaced it meanwhile, and gets it back
-                Path(old).replace(path)
-            Path(old).unlink(missing_ok=True)
-        with suppress(FileExistsError, FileNotFoundError):  # another one was first, and has removed this one's file
-            os.link(new, path)
+        _take(path, new)
+    except OSError as error:
+        return error.errno not in _NO_LINKS
     finally:
         Path(new).unlink(missing_ok=True)
+    return True
+
+
+def _take(path: str, new: str) -> bool:
+    """Gives the file `new` a second name, `path`, if there is none of that name or its owner is gone.
+
+    A file whose owner is gone is replaced by one process alone: by the one that takes, in the same way, a file that is
+    named after the old one's content.
+    """
+    with suppress(FileExistsError):
+        os.link(new, path)
+        return True
+    left = read_file(path)
+    if left is None or not _is_free(_parse(left)):
+        return False
+    claim = f"{path}.tmp-{hashlib.sha256(left).hexdigest()[:32]}"
+    if not _take(claim, new):
+        return False
+    if taken := read_file(path) == left:
+        Path(claim).replace(path)
+    else:
+        Path(claim).unlink(missing_ok=True)
+    return taken
 
 
 def _is_free(held: dict[str, Any]) -> bool:
-    """Whether the owner of a lease is gone."""
-    if time.time() - held["renewed"] > _EXPIRY:
+    """Whether the owner of a lease is gone, or unknown."""
+    if not held or time.time() - held["renewed"] > _EXPIRY:
         return True
     if held["host"] != platform.node():
         return False
@@ -148,9 +169,12 @@ def _write(path: str, own: dict[str, Any]) -> None:
 
 def _read(path: str) -> dict[str, Any]:
     """The lease in a file; empty if there is none, or none that can be understood."""
-    content = read_file(path)
+    return _parse(read_file(path) or b"{}")
+
+
+def _parse(content: bytes) -> dict[str, Any]:
     try:
-        held = json.loads(content or b"{}")
+        held = json.loads(content)
         return held if {"what", "host", "pid", "id", "renewed"} <= held.keys() else {}
     except (ValueError, AttributeError):
         return {}

@@ -26,9 +26,9 @@ def option(default: Any = MISSING, help: str | None = None, **about: Any) -> Any
         help: what it is, for ``--help``; a field without help is not offered on the command line.
         **about: bounds of a number, ``at_least``, ``above``, ``at_most``, ``below``, beyond being finite; and for the
             command line ``group`` (heading of this field and the next ones), ``positional``, ``metavar``, ``flag``,
-            ``parse`` (a function of text), ``path`` (whether it is a path, which is resolved there), ``local`` (a path
-            that must be on this machine's disks), ``shown`` (what to print for the default), ``negatable`` (whether a
-            flag has a ``--no-`` form).
+            ``parse`` (a function of text), ``path`` (True for a path, which is resolved there, or the words that are no
+            paths), ``local`` (True for a path that must be on this machine's disks), ``shown`` (what to print for the
+            default), ``negatable`` (whether a flag has a ``--no-`` form).
     """
     return field(default=default, metadata={"help": help, **about})
 
@@ -43,18 +43,16 @@ def check_fields(settings: Any) -> None:
         value = getattr(settings, one.name)
         if not _fits(value, one.type):
             raise InputError(f"{one.name} must be {describe(one.type)}, got {value!r}")
-        if not _is_finite(value):
-            raise InputError(f"{one.name} must be finite and of less than 64 bits, got {value}")
         bounds = {name: one.metadata[name] for name in _BOUNDS if name in one.metadata}
         if value is not None and not all(_BOUNDS[name](value, limit) for name, limit in bounds.items()):
             wanted = " and ".join(f"{name.replace('_', ' ')} {limit:,}" for name, limit in bounds.items())
             raise InputError(f"{one.name} must be {wanted}, got {value}")
+        if not _is_finite(value):
+            raise InputError(f"{one.name} must be finite and of less than 64 bits, got {value}")
 
 
 def _is_finite(value: Any) -> bool:
-    """Whether a number, or all of a tuple, is one that TensorFlow and JSON can hold."""
-    if isinstance(value, tuple):
-        return all(map(_is_finite, value))
+    """Whether a number is one that TensorFlow and JSON can hold."""
     if isinstance(value, float):
         return math.isfinite(value)
     return not isinstance(value, int) or abs(value) < 2**63

@@ -38,7 +38,7 @@ def check_replaceable(outputs: Iterable[Path], inputs: Iterable[Path] = ()) -> N
     """Checks that outputs replace nothing but earlier outputs.
 
     Raises:
-        InputError: one that exists was not made here or is an input, a file is where a folder is needed, or one is a URL.
+        InputError: one is an input, exists and was not made here, is below a file, or is a URL; it is named.
     """
     outputs = list(outputs)
     read = {real_path(str(path)) for path in inputs}

@@ -70,6 +70,12 @@ def prepare_streams() -> None:
             reconfigure(errors="backslashreplace")
 
 
+def padded(text: str, width: int) -> str:
+    """The text with spaces up to a width in columns, of which letters of East Asian scripts take two."""
+    taken = sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+    return text + " " * (width - taken)
+
+
 class PrintableFormatter(logging.Formatter):
     """Log lines without control characters."""
 

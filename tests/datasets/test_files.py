@@ -2,13 +2,27 @@
 
 import errno
 import os
+import pickle
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
 
-from ssd300.datasets.errors import InputError
-from ssd300.datasets.files import final_name, read_file, temporary_path, writable_folder
+from ssd300.datasets import files
+from ssd300.datasets.errors import InputError, StorageError
+from ssd300.datasets.files import (
+    exists,
+    final_name,
+    is_folder,
+    read_file,
+    read_json,
+    sealed,
+    storage_errors,
+    temporary_path,
+    unsealed,
+    writable_folder,
+    write_atomically,
+)
 
 
 def test_read_file_gives_none_for_what_cannot_be_read(tmp_path):
@@ -68,3 +82,65 @@ def test_what_was_made_in_vain_is_removed(tmp_path, monkeypatch, fault):
     with pytest.raises(InputError, match=os.strerror(fault)):
         writable_folder(str(tmp_path / "there"))
     assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
+
+
+@pytest.mark.parametrize("look", [exists, is_folder])
+def test_a_path_that_cannot_be_looked_at_is_not_taken_for_nothing(tmp_path, monkeypatch, look):
+    stat, calls = os.stat, []
+
+    def fail(path, *arguments, **options):
+        if path != str(tmp_path):
+            return stat(path, *arguments, **options)
+        calls.append(path)
+        if len(calls) < 3:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(files, "_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(os, "stat", fail)
+    with pytest.raises(StorageError, match=f"^{tmp_path} could not be read: Stale file handle$"):
+        look(str(tmp_path))
+    assert len(calls) == 3
+    assert not look(f"{tmp_path}/nothing")
+    assert not look(f"file://{tmp_path}/nothing")
+
+
+def test_a_fault_that_lasts_is_not_tried_again(monkeypatch):
+    monkeypatch.setattr(files, "_PAUSES", (3600.0,))
+    with pytest.raises(StorageError, match=r"^s3://bucket/x could not be read: s3:// paths need a file-system plugin"):
+        exists("s3://bucket/x")
+
+
+def test_a_file_that_cannot_be_written_is_named_by_its_own_name(tmp_path, monkeypatch):
+    path = f"{tmp_path}/report.json"
+
+    def full(source, *_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, f"{source}; No space left on device")
+
+    monkeypatch.setattr(tf.io.gfile, "rename", full)
+    with pytest.raises(StorageError, match=f"^{path} could not be written: No space left on device$"):
+        write_atomically(path, "x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_errors_of_computations_are_not_the_storage_s():
+    for error in (ValueError("a"), tf.errors.InvalidArgumentError(None, None, "shapes differ")):
+        with pytest.raises(type(error)), storage_errors("a file"):
+            raise error
+
+
+def test_a_storage_error_goes_through_pickle():
+    again = pickle.loads(pickle.dumps(StorageError("a", "b", "written")))
+    assert (str(again), again.reason) == ("a could not be written: b", "b")
+
+
+def test_damaged_json_and_sealed_texts_are_named(tmp_path):
+    path = tmp_path / "a.json"
+    for content in (b"", b'{"half', b"\xff"):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=rf"^{path} is damaged: it is not JSON"):
+            read_json(str(path))
+        with pytest.raises(InputError, match=rf"^{path} is damaged"):
+            unsealed(str(path))
+    path.write_text(sealed("two\nlines"))
+    assert unsealed(str(path)) == "two\nlines"

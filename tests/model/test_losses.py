@@ -27,9 +27,9 @@ def certainties(probabilities):
     return np.log(np.stack([background, 1 - background], axis=-1)).astype(np.float32)
 
 
-def slow_loss(labels, offsets, logits, predicted, ratio=3.0, weight=1.0):
+def slow_loss(labels, offsets, logits, predicted, ratio=3.0, weight=1.0, empty=0):
     """The definition, box by box in float64."""
-    confidence = localization = matches = 0.0
+    confidence = localization = matches = counted = 0.0
     for b in range(len(labels)):
         negatives, found = [], 0
         for a, label in enumerate(labels[b]):
@@ -44,11 +44,14 @@ def slow_loss(labels, offsets, logits, predicted, ratio=3.0, weight=1.0):
             for i in range(4):
                 error = abs(float(predicted[b][a][i]) - float(offsets[b][a][i]))
                 localization += 0.5 * error**2 if error < 1 else error - 0.5
-        confidence += sum(sorted(negatives, reverse=True)[: int(ratio * found)])
+        wanted = int(ratio * found) if found else empty
+        confidence += sum(sorted(negatives, reverse=True)[:wanted])
         matches += found
-    if matches == 0:
+        counted += found or empty / max(ratio, 1.0)
+    if counted == 0:
         return [0.0, 0.0, 0.0, 0.0]
-    confidence, localization = confidence / matches, weight * localization / matches
+    counted = max(counted, 1.0)
+    confidence, localization = confidence / counted, weight * localization / counted
     return [confidence + localization, confidence, localization, matches]
 
 
@@ -212,3 +215,21 @@ def test_a_compiled_loss_is_the_eager_one():
 def test_negative_factors_are_refused(wrong):
     with pytest.raises(ValueError, match=r"must not be negative, got .*-"):
         MultiBoxLoss(**wrong)
+
+
+@pytest.mark.parametrize("empty", [0, 1, 6, 100])
+@pytest.mark.parametrize("match_share", [0.0, 0.1])
+def test_images_without_a_match_add_as_many_negatives_as_are_wanted(empty, match_share):
+    batch = random_batch(3, match_share=match_share)
+    got, _ = compute(*batch, MultiBoxLoss(negatives_per_empty_image=empty))
+    np.testing.assert_allclose(got, slow_loss(*batch, empty=empty), rtol=1e-5)
+
+
+def test_the_negatives_of_an_image_without_a_match_by_hand():
+    # Background of 1/2, 1/4 and 1/8: losses of 1, 2 and 3 times ln 2. The two hardest count, as two thirds of a match.
+    logits = certainties([[0.5, 0.25, 0.125]])
+    zeros = np.zeros((1, 3, 4))
+    got, _ = compute(np.zeros((1, 3)), zeros, logits, zeros, MultiBoxLoss(negatives_per_empty_image=2))
+    assert got == pytest.approx([5 * log(2), 5 * log(2), 0, 0], rel=1e-5)  # divided by no less than one match
+    got, _ = compute(np.zeros((1, 3)), zeros, logits, zeros, MultiBoxLoss(negatives_per_empty_image=6))
+    assert got == pytest.approx([3 * log(2), 3 * log(2), 0, 0], rel=1e-5)

@@ -157,3 +157,12 @@ def test_a_small_classifier_gives_probabilities():
 def test_a_classifier_of_one_class_is_refused():
     with pytest.raises(ValueError, match="at least 2 classes, got 1"):
         vgg16.VGG16(1)
+
+
+def test_weights_that_cannot_be_downloaded_say_what_to_do(monkeypatch):
+    def fail(*_, **__):
+        raise Exception("URL fetch failure on https://x: None -- [Errno 111] Connection refused")
+
+    monkeypatch.setattr(vgg16.keras.utils, "get_file", fail)
+    with pytest.raises(ValueError, match=r"cannot be downloaded: URL fetch failure.*give the file vgg16_.*\(none\)"):
+        vgg16.load_weights(None, "imagenet")

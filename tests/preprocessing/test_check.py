@@ -15,6 +15,7 @@ from ssd300.preprocessing.runners import beam_pipeline
 from ssd300.preprocessing.runners.execution import Execution
 from ssd300.preprocessing.runners.local_workers import LocalWorkers
 from ssd300.preprocessing.settings import PreprocessSettings
+from ssd300.training.cli import commands
 from ssd300.training.cli.main import main
 
 BOX = (30, 20, 150, 100)
@@ -170,6 +171,13 @@ def test_workers_elsewhere_need_a_folder_that_they_see(settings):
 def command(tree, *more: str) -> int:
     sources = [f"--source={split}={tree}:{split}" for split in ("train", "test")]
     return main(["preprocess", *sources, "--classes=auto", "--check", *more])
+
+
+def test_the_command_starts_tensorflow_without_gpus(tree, monkeypatch):
+    asked: list[dict] = []
+    monkeypatch.setattr(commands, "import_tensorflow", lambda **options: asked.append(options))
+    assert command(tree, "--max-rejected=.5") == 0
+    assert asked == [{"gpus": False}]
 
 
 def test_the_command_shows_the_totals_and_writes_nothing(tree, tmp_path, capsys, monkeypatch):

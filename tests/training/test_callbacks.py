@@ -8,7 +8,7 @@ import pytest
 
 from ssd300.datasets.errors import TrainingError
 from ssd300.training import callbacks
-from ssd300.training.callbacks import FIELDS, Recorder, SaveCheckpoints, StopAtStep, StopOnNaN
+from ssd300.training.callbacks import FIELDS, Recorder, SaveCheckpoints, StopAtStep, StopOnNaN, WarnWithoutMatches
 from ssd300.training.run_directory import RunDirectory
 from ssd300.training.settings import TrainSettings
 
@@ -92,16 +92,57 @@ def test_checkpoints_come_every_so_many_steps_and_once_at_the_end(model, run):
     assert steps_of(run) == [3, 6, 7]
 
 
-def test_without_a_number_of_steps_checkpoints_come_once_per_epoch(model, run):
-    callback = attached(SaveCheckpoints(run, TrainSettings("d", keep_checkpoints=2)), model)
-    for model.step in (4, 8, 12):
+def test_without_a_number_of_steps_checkpoints_come_once_per_epoch_but_not_too_often(model, run):
+    callback = attached(SaveCheckpoints(run, TrainSettings("d", keep_checkpoints=2), first_step=10), model)
+    for model.step in (60, 109, 110, 160, 260, 400):
         callback.on_train_batch_end(0)
         callback.on_epoch_end(0)
     _, newest = run.newest_checkpoint()
     newest.write_text("saved once")
     callback.on_train_end()
-    assert steps_of(run) == [8, 12]
+    assert steps_of(run) == [260, 400]
     assert newest.read_text() == "saved once"
+
+
+def test_a_short_run_has_its_last_checkpoint(model, run):
+    callback = attached(SaveCheckpoints(run, TrainSettings("d")), model)
+    for model.step in (1, 2, 3):
+        callback.on_epoch_end(0)
+    callback.on_train_end()
+    assert steps_of(run) == [3]
+
+
+def test_a_hundred_steps_without_a_match_are_said_once(model, caplog):
+    callback = attached(WarnWithoutMatches(), model)
+    for matches in [0.0] * 99 + [0.5] + [0.0] * 250:
+        callback.on_train_batch_end(0, {**LOGS, "matches": matches})
+    assert [record.getMessage()[:50] for record in caplog.records] == [
+        "no default box matched an object for 100 steps: no"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("damage", "kept", "message"),
+    [
+        (lambda text: text[: text.rindex(",") - 20], [10], "1 rows are damaged"),
+        (lambda text: "", [], ""),
+        (lambda text: "\0" + text.replace("20,", "2x,"), [10], "1 rows are damaged"),
+        (lambda text: text.replace("10,", "\udcff\x00,", 1), [20], "1 rows are damaged"),
+    ],
+)
+def test_damaged_rows_of_a_history_are_left_out(model, run, clock, caplog, damage, kept, message):
+    recorder = recorder_of(run, model, 20)
+    recorder.on_train_begin()
+    record(recorder, model, range(1, 21), clock)
+    recorder.close()
+    text = run.history_path.read_text()
+    run.history_path.write_bytes(damage(text).encode("utf-8", "surrogateescape"))
+    again = recorder_of(run, model, 30, first_step=20)
+    again.on_train_begin()
+    again.close()
+    assert [int(row["step"]) for row in rows_of(run)] == kept
+    assert message in caplog.text
+    assert not message or str(run.history_path) in caplog.text
 
 
 def recorder_of(run, model, steps, *, first_step=0, steps_per_epoch=6):

@@ -8,9 +8,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ssd300.datasets.classes import ClassList
 from ssd300.datasets.encoded_dataset import IdentityMismatchError
-from ssd300.datasets.errors import TrainingError
+from ssd300.datasets.errors import InputError, TrainingError
+from ssd300.datasets.sources.folder import FolderSource
 from ssd300.preprocessing.augmentation.settings import NO_AUGMENTATION
+from ssd300.preprocessing.job import preprocess
+from ssd300.preprocessing.runners.execution import Execution
+from ssd300.preprocessing.settings import PreprocessSettings
+from ssd300.preprocessing.support.lease import lease
 from ssd300.training import fit as train_module
 from ssd300.training.fit import resume, train
 from ssd300.training.optimizer import make_optimizer
@@ -134,8 +140,44 @@ def test_resume_of_a_folder_without_a_run(tmp_path):
 
 def test_resume_with_another_dataset_in_its_place_is_refused(copied):
     copied.write_config(replace(copied.read_config(), fingerprint="0" * 64))
-    with pytest.raises(ValueError, match="is now"):
+    with pytest.raises(ValueError, match="is another dataset than the run's"):
         resume(copied.path)
+
+
+def test_a_dataset_that_was_moved_is_given_anew(copied, shapes_dataset, tmp_path):
+    moved = shutil.copytree(shapes_dataset, tmp_path / "moved")
+    config = copied.read_config()
+    copied.write_config(replace(config, settings=replace(config.settings, dataset=str(tmp_path / "gone"))))
+    with pytest.raises(InputError, match=r"gone is not a finished .*; if the run's dataset was moved, give"):
+        resume(copied.path)
+    resume(copied.path, dataset=str(moved), steps=12)
+    assert [step for step, _ in copied.checkpoints()] == [5, 10, 12]
+
+
+def test_an_option_that_is_not_used_is_refused(copied):
+    with pytest.raises(InputError, match="has all its 12 steps, so a data service has nothing to do"):
+        resume(copied.path, data_service="grpc://127.0.0.1:9")
+
+
+def test_a_second_process_on_a_run_is_refused(copied):
+    before = copied.history_path.read_bytes()
+    with lease(str(copied.path), what="train"), pytest.raises(InputError, match="is in use by train, process"):
+        resume(copied.path, steps=13)
+    assert copied.history_path.read_bytes() == before
+
+
+def test_a_split_without_an_object_is_refused_unless_its_negatives_teach(voc_tree, tmp_path):
+    root = voc_tree({"a": [], "b": [], "c": [("ant", 30, 20, 150, 100)]}, image_sets={"train": "ab", "test": "c"})
+    sources = tuple(FolderSource(split, str(root), split) for split in ("train", "test"))
+    preprocess(PreprocessSettings(sources, ClassList(("ant",))), str(tmp_path / "ds"), Execution(workers=1))
+    settings = settings_for(str(tmp_path / "ds"), steps=2, batch_size=2)
+    with pytest.raises(InputError, match=r"split train of .*ds has no object, so there is nothing to learn"):
+        train(settings, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    run = train(replace(settings, negatives_per_empty_image=3), tmp_path / "run")
+    (row,) = rows_of(run)
+    assert float(row["confidence"]) > 0
+    assert float(row["matches"]) == 0
 
 
 def test_a_nan_stops_the_run_names_the_step_and_leaves_no_checkpoint(shapes_dataset, tmp_path):

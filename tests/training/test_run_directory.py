@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ssd300.datasets.classes import ClassList
-from ssd300.datasets.errors import InputError
+from ssd300.datasets.errors import InputError, StorageError
 from ssd300.model.ssd300 import SSD300
 from ssd300.preprocessing.augmentation.settings import LIGHT_AUGMENTATION
 from ssd300.training.run_directory import RunConfig, RunDirectory, read_config
@@ -63,18 +63,43 @@ def test_a_folder_without_a_run_says_what_is_missing(tmp_path):
         ({"settings": {"dataset": "d", "steps": "many"}}, "steps must be a whole number, got 'many'"),
         ({"settings": 7}, "expected the fields of TrainSettings, got 7"),
         ({"classes": {"names": []}}, "at least one class"),
-        ({"fingerprint": None, "versions": None}, None),
+        ({"settings": {"dataset": "d", "width": 0.5}}, "was edited or is damaged"),
+        ({"fingerprint": None}, "was edited or is damaged"),
     ],
 )
 def test_a_configuration_that_was_edited_is_read_or_refused_with_the_file(run, change, message):
     content = json.loads(run.config_path.read_text())
     run.config_path.write_text(json.dumps(content | change))
-    if message is None:
-        assert run.read_config().fingerprint is None
-    else:
-        with pytest.raises(InputError, match=message) as refused:
-            run.read_config()
-        assert str(run.config_path) in str(refused.value)
+    with pytest.raises(InputError, match=message) as refused:
+        run.read_config()
+    assert str(run.config_path) in str(refused.value)
+
+
+def test_a_configuration_that_was_edited_serves_a_new_run_and_an_old_one_has_no_checksum(run):
+    content = json.loads(run.config_path.read_text())
+    content["settings"]["width"] = 0.5
+    run.config_path.write_text(json.dumps(content))
+    assert read_config(run.config_path).settings.width == 0.5
+    del content["checksum"]
+    run.config_path.write_text(json.dumps(content))
+    assert run.read_config().settings.width == 0.5
+
+
+@pytest.mark.parametrize("inside", ["checkpoints", "checkpoints/step-00000001.weights.h5"])
+def test_the_run_of_a_checkpoint_is_named(run, inside):
+    run.save_checkpoint(Weights(), 1, keep=1)
+    with pytest.raises(InputError, match=rf"is not the folder of a run.*; {run.path} is one"):
+        RunDirectory(run.path / inside).read_config()
+
+
+def test_a_folder_that_is_a_url_or_cannot_be_written_is_refused(tmp_path):
+    with pytest.raises(InputError, match="the folder of a run must be on this machine's disks"):
+        RunDirectory("gs://bucket/run")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file cannot be written: .*not a folder"):
+        RunDirectory(tmp_path / "file").check_free()
+    RunDirectory(tmp_path / "new").check_free()
+    assert not (tmp_path / "new").exists()
 
 
 def test_checkpoints_are_in_the_order_of_their_steps(run):
@@ -95,7 +120,7 @@ def test_only_the_newest_checkpoints_are_kept(run):
 
 def test_a_checkpoint_that_could_not_be_written_hides_none_before_it(run):
     run.save_checkpoint(Weights("good"), 1, keep=1)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(StorageError, match=r"step-00000002.* could not be written: no space left"):
         run.save_checkpoint(Weights(fails=True), 2, keep=1)
     assert run.newest_checkpoint()[1].read_text() == "good"
     assert [step for step, _ in run.checkpoints()] == [1]

@@ -3,6 +3,7 @@
 TensorFlow, Keras and Beam take seconds to import, so every command imports them when it runs.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
@@ -92,7 +93,10 @@ class _PreprocessOptions:
     )
     check: bool = option(False, "read, check and report everything, write no records")
     classes: str = option(
-        "voc", "voc, auto (all that occur in the annotations), or a file with one name per line", group="encoding"
+        "voc",
+        "voc, auto (all that occur in the annotations), or a file with one name per line",
+        group="encoding",
+        path=("voc", "auto"),
     )
     changes: tuple[str, ...] = option(
         (),
@@ -186,9 +190,13 @@ class _TrainOptions:
 def _train(given: Given) -> None:
     options = build(_TrainOptions, given)
     import_tensorflow()
+    from ssd300.training.device import describe_device
     from ssd300.training.fit import resume, train
     from ssd300.training.run_directory import RunDirectory, read_config
 
+    if options.resume and options.config is not None:
+        raise InputError("--resume keeps the run's own configuration; --config is for a new run")
+    say(f"training on {describe_device()}", file=sys.stderr)
     if options.resume:
         stored = RunDirectory(options.output).read_config().settings
         run = resume(options.output, **_changes(given, stored.augmentation, stored.copies))
@@ -222,12 +230,14 @@ def _evaluate(given: Given) -> None:
     options, settings = build(_EvaluateOptions, given), build(EvaluateSettings, given)
     import_tensorflow()
     from ssd300.datasets.encoded_dataset import EncodedDataset
+    from ssd300.training.device import describe_device
     from ssd300.training.evaluation.evaluate import evaluate, metrics_table
     from ssd300.training.run_directory import RunDirectory
 
     run = RunDirectory(options.run)
     dataset = EncodedDataset.open(options.dataset or run.read_config().settings.dataset)
     output = Path(options.output or run.path / f"evaluation-{settings.split}")
+    say(f"evaluating on {describe_device()}", file=sys.stderr)
     say(metrics_table(evaluate(run, dataset, output, settings)))
     say(f"\nwrote {output}/metrics.json and precision_recall.png")
 

@@ -40,12 +40,13 @@ def resolve_paths(given: Mapping[str, Any], parts: Iterable[type]) -> dict[str, 
     """
     resolved = dict(given)
     for one in (one for part in parts for one in fields(part) if given.get(one.name) is not None):
+        value, words = given[one.name], one.metadata.get("path", False)
         if one.metadata.get("local"):
-            resolved[one.name] = str(local_path(given[one.name], _flag(one)))
-        elif one.metadata.get("path"):
-            if not given[one.name]:  # as of a variable of the shell that is not set; it would mean the current folder
+            resolved[one.name] = str(local_path(value, _flag(one)))
+        elif words is True or (words and value not in words):
+            if not value:  # as of a variable of the shell that is not set; it would mean the current folder
                 raise InputError(f"{_flag(one)} must be a path, got an empty one")
-            resolved[one.name] = resolve_path(given[one.name])
+            resolved[one.name] = resolve_path(value)
     return resolved
 
 

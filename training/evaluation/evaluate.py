@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ssd300.model.detection import make_detector
 from ssd300.model.ssd300 import SSD300
 from ssd300.preprocessing.support.outputs import check_replaceable
 from ssd300.preprocessing.support.progress import bar
+from ssd300.preprocessing.support.terminal import padded
 from ssd300.training.evaluation.average_precision import (
     DEFINITIONS,
     ClassResult,
@@ -24,6 +26,7 @@ from ssd300.training.evaluation.average_precision import (
     mean_average_precision,
 )
 from ssd300.training.evaluation.plots import plot_precision_recall
+from ssd300.training.reading.broken_records import naming_broken_records
 from ssd300.training.reading.reader import evaluation_batches
 from ssd300.training.run_directory import RunDirectory
 from ssd300.training.settings import EvaluateSettings
@@ -77,7 +80,7 @@ def evaluate(
             files of these names that no evaluation made.
     """
     identity, config = dataset.identity, run.read_config()
-    dataset.files(settings.split)  # an unknown split is refused before anything is written
+    records = dataset.files(settings.split).records  # an unknown split is refused before anything is written
     if identity.classes != config.classes:
         raise InputError(
             f"the run's classes are {', '.join(config.classes.names)}; "
@@ -88,25 +91,23 @@ def evaluate(
     model, config, step = run.load_model()
     evaluator = DetectionEvaluator(model.num_classes)
     start = time.perf_counter()
-    pictures = detections_on(model, dataset, settings)
-    progress = bar("evaluating", dataset.splits.get(settings.split))
-    for picture in pictures:
-        progress.update()
-        evaluator.add(
-            picture.boxes,
-            picture.scores,
-            picture.labels,
-            true_boxes=picture.true_boxes,
-            true_labels=picture.true_labels,
-            difficult=picture.difficult,
-        )
-    progress.close()
+    with naming_broken_records(dataset, settings.split), closing(bar("evaluating", records)) as progress:
+        for picture in detections_on(model, dataset, settings):
+            progress.update()
+            evaluator.add(
+                picture.boxes,
+                picture.scores,
+                picture.labels,
+                true_boxes=picture.true_boxes,
+                true_labels=picture.true_labels,
+                difficult=picture.difficult,
+            )
     seconds = time.perf_counter() - start
     results = evaluator.results()
     means = {name: mean_average_precision(results, definition=name) for name in DEFINITIONS}
     metrics = {
         "split": settings.split,
-        "pictures": dataset.splits[settings.split],
+        "pictures": records,
         "step": step,
         "dataset": identity.fingerprint,
         "iou_threshold": 0.5,
@@ -139,11 +140,13 @@ def _without_nan(value: Any) -> Any:
 
 def metrics_table(metrics: dict[str, Any]) -> str:
     """The metrics as text, one line per class."""
-    lines = [f"{'class':<16}{'AP 2007':>9}{'AP 2010':>9}{'objects':>9}{'detections':>12}"]
+    width = max(15, *map(len, metrics["classes"])) + 1
+    lines = [f"{'class':<{width}}{'AP 2007':>9}{'AP 2010':>9}{'objects':>9}{'detections':>12}"]
     for name, row in metrics["classes"].items():
         lines.append(
-            f"{name:<16}{row['voc2007']:>9.3f}{row['voc2010']:>9.3f}{row['objects']:>9,}{row['detections']:>12,}"
+            f"{padded(name, width)}{row['voc2007']:>9.3f}{row['voc2010']:>9.3f}"
+            f"{row['objects']:>9,}{row['detections']:>12,}"
         )
     mean = metrics["mAP"]
-    lines.append(f"{'mean':<16}{mean['voc2007']:>9.3f}{mean['voc2010']:>9.3f}")
+    lines.append(f"{'mean':<{width}}{mean['voc2007']:>9.3f}{mean['voc2010']:>9.3f}")
     return "\n".join(lines)

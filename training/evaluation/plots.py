@@ -7,35 +7,40 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from ssd300.preprocessing.support.fonts import drawable, plain_text, shortened
 from ssd300.preprocessing.support.outputs import MADE_BY
 from ssd300.training.evaluation.average_precision import ClassResult, Definition
+
+_LONGEST_NAME = 40
 
 
 def plot_precision_recall(results: dict[str, ClassResult], means: Mapping[Definition, float], path: Path) -> None:
     """One precision-recall curve per class, with its two average precisions in the legend, as a PNG."""
-    figure = Figure(figsize=(7.5, 5.5), layout="constrained")
-    axes = figure.add_subplot()
-    for name, result in results.items():
-        if result.positives and result.detections:
-            label = f"{name}  {result.voc2007:.3f}  {result.voc2010:.3f}"
-            axes.plot(
-                np.concatenate([[0.0], result.recall]),
-                np.concatenate([result.precision[:1], result.precision]),
-                label=label,
-                linewidth=1.6,
-            )
-    axes.set(
-        xlabel="recall",
-        ylabel="precision",
-        xlim=(0, 1.02),
-        ylim=(0, 1.04),
-        title=f"mAP at IoU .5: {means['voc2007']:.3f} (2007, 11 points), {means['voc2010']:.3f} (2010, area)",
-    )
-    axes.grid(alpha=0.3)
-    if axes.lines:
-        columns = 1 if len(results) <= 6 else 2
-        axes.legend(title="class  AP 2007  AP 2010", fontsize="small", ncols=columns, loc="lower left")
-    figure.savefig(path, dpi=110, metadata={"Software": MADE_BY})
+    names = {name: shortened(drawable(name), _LONGEST_NAME) for name in results}
+    with plain_text(*names.values()):
+        figure = Figure(figsize=(7.5, 5.5), layout="constrained")
+        axes = figure.add_subplot()
+        for name, result in results.items():
+            if result.positives and result.detections:
+                axes.plot(
+                    np.concatenate([[0.0], result.recall]),
+                    np.concatenate([result.precision[:1], result.precision]),
+                    # matplotlib leaves labels out that begin with an underscore.
+                    label=f" {names[name]}  {result.voc2007:.3f}  {result.voc2010:.3f}",
+                    linewidth=1.6,
+                )
+        axes.set(
+            xlabel="recall",
+            ylabel="precision",
+            xlim=(0, 1.02),
+            ylim=(0, 1.04),
+            title=f"mAP at IoU .5: {means['voc2007']:.3f} (2007, 11 points), {means['voc2010']:.3f} (2010, area)",
+        )
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            columns = 1 if len(results) <= 6 or max(map(len, names.values())) > 20 else 2
+            axes.legend(title="class  AP 2007  AP 2010", fontsize="small", ncols=columns, loc="lower left")
+        figure.savefig(path, dpi=110, metadata={"Software": MADE_BY})
 
 
 def plot_history(history: Path, path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from helpers import make_jpeg, make_xml
 from PIL import Image
 
+from ssd300.datasets.errors import StorageError
 from ssd300.datasets.faults import RejectedError
 from ssd300.datasets.sources.folder import FolderSource
 from ssd300.datasets.sources.parse import parse_source
@@ -148,3 +149,14 @@ def test_a_path_is_resolved_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     linked = parse_source(f"train={tmp_path}/link")
     assert (linked.root, linked.real_root) == (f"{tmp_path}/link", str(root))
     assert linked.path_parts[-1] == "link"
+
+
+@pytest.mark.parametrize("is_there", [False, True], ids=["gone", "empty"])
+def test_a_tree_that_is_gone_is_a_fault_of_the_storage_and_no_missing_image(tmp_path: Path, is_there: bool) -> None:
+    root = write(tmp_path / "root", {"a.jpg": PICTURE, "a.xml": ANT})
+    ids = FolderSource("train", str(root)).ids()
+    root.rename(tmp_path / "elsewhere")
+    if is_there:
+        root.mkdir()
+    with pytest.raises(StorageError, match=f"{root} could not be read"):
+        list(FolderSource("train", str(root)).read(ids))

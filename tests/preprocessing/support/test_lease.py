@@ -1,7 +1,10 @@
 """The lease on a folder: one holder at a time, and none left by a killed one."""
 
+import errno
+import hashlib
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -11,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ssd300.datasets.errors import InputError
+from ssd300.datasets.errors import InputError, StorageError
 from ssd300.preprocessing.support.lease import NAME, lease
 
 _HOLDER = """
@@ -80,3 +83,61 @@ def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(attempt, range(8))) == 1
+
+
+def test_a_predecessor_with_this_process_s_number_holds_nothing(tmp_path: Path) -> None:
+    """In a container that was started again, processes get the same numbers."""
+    left = {"what": "train", "host": platform.node(), "pid": os.getpid(), "id": "x", "renewed": time.time()}
+    (tmp_path / NAME).write_text(json.dumps(left))
+    with lease(str(tmp_path), what="test"):
+        pass
+
+
+def test_what_killed_holders_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    for name in (f"{NAME}.tmp-{32 * 'd'}", f"{NAME}.tmp-mine", f"x.tmp-{32 * 'd'}"):
+        (tmp_path / name).touch()
+    with lease(str(tmp_path), what="test"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {f"{NAME}.tmp-mine", f"x.tmp-{32 * 'd'}"}
+
+
+def test_a_renewal_that_fails_once_is_made_the_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules["ssd300.preprocessing.support.lease"]
+    write, failed = module.write_atomically, []
+
+    def fail_once(path: str, text: str) -> None:
+        if len(failed) == 1:
+            failed.append(path)
+            raise StorageError(path, "Input/output error", "written")
+        failed.append(path)
+        write(path, text)
+
+    monkeypatch.setattr(module, "_RENEW", 0.05)
+    monkeypatch.setattr(module, "write_atomically", fail_once)
+    with lease(str(tmp_path), what="test"):
+        first = json.loads((tmp_path / NAME).read_text())["renewed"]
+        deadline = time.monotonic() + 10
+        while len(failed) < 4 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert json.loads((tmp_path / NAME).read_text())["renewed"] > first
+
+
+def test_a_lease_is_taken_over_although_another_one_died_while_it_did_so(tmp_path: Path) -> None:
+    gone = {"what": "train", "host": "elsewhere", "pid": 1, "id": "x", "renewed": time.time() - 90}
+    (tmp_path / NAME).write_text(json.dumps(gone))
+    digest = hashlib.sha256((tmp_path / NAME).read_bytes()).hexdigest()[:32]
+    (tmp_path / f"{NAME}.tmp-{digest}").write_text(json.dumps(gone | {"id": "y"}))
+    with lease(str(tmp_path), what="test"):
+        assert json.loads((tmp_path / NAME).read_text())["what"] == "test"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lease_works_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    first, refused = lease(str(tmp_path), what="first"), pytest.raises(InputError, match="in use by first")
+    with first, refused, lease(str(tmp_path), what="second"):
+        pass
+    assert not list(tmp_path.iterdir())
