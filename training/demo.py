@@ -21,6 +21,7 @@ from ssd300.preprocessing.job import preprocess
 from ssd300.preprocessing.report.summary import summary
 from ssd300.preprocessing.settings import PreprocessSettings
 from ssd300.preprocessing.support.html import Section, write_page
+from ssd300.preprocessing.support.outputs import local_path
 from ssd300.preprocessing.support.progress import bar
 from ssd300.preprocessing.support.terminal import say
 from ssd300.training.evaluation.detection_sheet import write_detection_sheet
@@ -60,6 +61,7 @@ def run_demo(
     Raises:
         InputError: an argument cannot be used, or the folder cannot be written or holds what no demo left there.
     """
+    output = local_path(str(output), "the demo's folder")
     settings = _settings(str(output / "dataset"), seed=seed, steps=steps)  # an unusable seed is refused before anything
     _take(output)
     clock = _Clock()

@@ -1,6 +1,5 @@
 """What is changed at random between a record and the network: the paper's augmentation and its settings."""
 
-import math
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -42,8 +41,8 @@ class Augmentation:
         check_fields(self)
         for name in ("contrast", "saturation", "crop_scale", "crop_aspect"):
             value = getattr(self, name)
-            if value is not None and not 0 < value[0] <= value[1] < math.inf:
-                raise InputError(f"{name} must be two positive numbers, the smaller first; got {value}")
+            if value is not None and not 0 < value[0] <= value[1] <= 100:
+                raise InputError(f"{name} must be two positive numbers up to 100, the smaller first; got {value}")
         if self.crop_scale[1] > 1:
             raise InputError(f"crop_scale must not be over 1, got {self.crop_scale[1]}")
         if self.crop is not None and not (self.crop and all(0 <= minimum <= 1 for minimum in self.crop)):

@@ -27,7 +27,8 @@ def option(default: Any = MISSING, help: str | None = None, **about: Any) -> Any
         **about: bounds of a number, ``at_least``, ``above``, ``at_most``, ``below``, beyond being finite; and for the
             command line ``group`` (heading of this field and the next ones), ``positional``, ``metavar``, ``flag``,
             ``parse`` (a function of text), ``path`` (True for a path, which is resolved there, or the words that are no
-            paths), ``shown`` (what to print for the default), ``negatable`` (whether a flag has a ``--no-`` form).
+            paths), ``local`` (True for a path that must be on this machine's disks), ``shown`` (what to print for the
+            default), ``negatable`` (whether a flag has a ``--no-`` form).
     """
     return field(default=default, metadata={"help": help, **about})
 

@@ -38,11 +38,12 @@ def check_replaceable(outputs: Iterable[Path], inputs: Iterable[Path] = ()) -> N
     """Checks that outputs replace nothing but earlier outputs.
 
     Raises:
-        InputError: one that exists was not made here or is an input, or a file is where a folder is needed.
+        InputError: one is an input, exists and was not made here, is below a file, or is a URL; it is named.
     """
     outputs = list(outputs)
     read = {real_path(str(path)) for path in inputs}
     for path in outputs:
+        local_path(str(path), "an output")
         if real_path(str(path)) in read:
             raise InputError(f"{path} is an input and would be replaced; choose another output")
         if path.is_dir():

@@ -7,14 +7,15 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ssd300.datasets.classes import VOC
 from ssd300.datasets.errors import InputError
 from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION, PRESETS, Augmentation
 from ssd300.preprocessing.runners.execution import Execution
 from ssd300.preprocessing.settings import PreprocessSettings
 from ssd300.preprocessing.support.options import option
-from ssd300.preprocessing.support.outputs import local_path
 from ssd300.preprocessing.support.quiet import import_tensorflow, quiet_import
 from ssd300.preprocessing.support.terminal import say
 from ssd300.training.cli.options import build, parse_changes
@@ -44,7 +45,8 @@ class Command:
 
 
 _FOLDER: dict[str, Any] = {"metavar": "FOLDER", "path": True}
-_FILE: dict[str, Any] = {"metavar": "FILE", "path": True}
+_LOCAL_FOLDER: dict[str, Any] = {"metavar": "FOLDER", "local": True}
+_LOCAL_FILE: dict[str, Any] = {"metavar": "FILE", "local": True}
 _CHANGES: dict[str, Any] = {"metavar": "NAME=VALUE", "flag": "augment"}
 
 
@@ -70,13 +72,13 @@ def _augmentation(given: Given, start: Augmentation, copies: bool = False) -> Gi
 
 @dataclass(frozen=True, kw_only=True)
 class _DemoOptions:
-    output: str = option("runs/demo", "folder of the demo; an earlier demo in it is replaced", **_FOLDER)
+    output: str = option("runs/demo", "folder of the demo; an earlier demo in it is replaced", **_LOCAL_FOLDER)
     seed: int = option(0, "seed of the drawn images and of the training", at_least=0, at_most=LARGEST_SEED)
 
 
 def _demo(given: Given) -> None:
     options = build(_DemoOptions, given)
-    output = local_path(options.output, "--output")
+    output = Path(options.output)
     import_tensorflow()
     with quiet_import():
         from ssd300.training.demo import run_demo
@@ -108,6 +110,7 @@ def _preprocess(given: Given) -> None:
     options = build(_PreprocessOptions, given)
     if not options.check and options.output is None:
         raise InputError("--output is required, unless --check is given")
+    build(Execution, given)  # an unusable number of workers is refused before any is started
     from ssd300.preprocessing.runners.local_workers import LocalWorkers
 
     # Told that there will be several workers, they import what they need while the plan is made.
@@ -128,11 +131,12 @@ def _run_job(options: _PreprocessOptions, given: Given, ready_workers: "LocalWor
         from ssd300.preprocessing.job_folder import CHECK, WORK, folder_path, refuse_unusable
     from ssd300.preprocessing.report.summary import summary
 
-    if options.output is not None:  # before the class list reads all annotations
-        refuse_unusable(folder_path(options.output), CHECK if options.check else WORK)
-    classes = resolve_classes(options.classes, given["sources"])
     augmentation = replace(PAPER_AUGMENTATION, **parse_changes(Augmentation, options.changes))
-    settings = build(PreprocessSettings, given, classes=classes, copy_augmentation=augmentation)
+    # What cannot be used is refused before the class list reads all annotations.
+    settings = build(PreprocessSettings, given, classes=VOC, copy_augmentation=augmentation)
+    if options.output is not None:
+        refuse_unusable(folder_path(options.output), CHECK if options.check else WORK)
+    settings = replace(settings, classes=resolve_classes(options.classes, settings.sources))
     execution = build(Execution, given, ready_workers=ready_workers)
     try:
         if options.check:
@@ -154,13 +158,13 @@ def _run_job(options: _PreprocessOptions, given: Given, ready_workers: "LocalWor
 @dataclass(frozen=True, kw_only=True)
 class _InspectOptions:
     dataset: str = option(help="folder of an encoded dataset", positional=True, path=True)
-    output: str = option("inspection.jpg", "the contact sheet, a .jpg or .png file", **_FILE)
+    output: str = option("inspection.jpg", "the contact sheet, a .jpg or .png file", **_LOCAL_FILE)
 
 
 def _inspect(given: Given) -> None:
     options = build(_InspectOptions, given)
     settings = build(InspectSettings, given, **_augmentation(given, PAPER_AUGMENTATION))
-    output = local_path(options.output, "--output")
+    output = Path(options.output)
     import_tensorflow()
     from ssd300.datasets.encoded_dataset import EncodedDataset
     from ssd300.training.inspection.contact_sheet import write_inspection_sheet
@@ -178,9 +182,9 @@ class _TrainOptions:
     dataset: str | None = option(
         None, "folder of an encoded dataset; not needed with --resume or --config", positional=True, path=True
     )
-    output: str = option(help="folder of the run: configuration, checkpoints, history, logs", **_FOLDER)
+    output: str = option(help="folder of the run: configuration, checkpoints, history, logs", **_LOCAL_FOLDER)
     resume: bool = option(False, "resume from the newest checkpoint; --steps and --data-service may be changed")
-    config: str | None = option(None, "config.json of an earlier run: its settings become the defaults", **_FILE)
+    config: str | None = option(None, "config.json of an earlier run: its settings become the defaults", **_LOCAL_FILE)
 
 
 def _train(given: Given) -> None:
@@ -217,9 +221,9 @@ def _changes(given: Given, augmentation: Augmentation, copies: bool = False) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class _EvaluateOptions:
-    run: str = option(help="folder of a run", positional=True, path=True)
+    run: str = option(help="folder of a run", positional=True, local=True)
     dataset: str | None = option(None, "folder of an encoded dataset (default: the run's)", positional=True, path=True)
-    output: str | None = option(None, "folder of the results", shown="RUN/evaluation-SPLIT", **_FOLDER)
+    output: str | None = option(None, "folder of the results", shown="RUN/evaluation-SPLIT", **_LOCAL_FOLDER)
 
 
 def _evaluate(given: Given) -> None:
@@ -232,7 +236,7 @@ def _evaluate(given: Given) -> None:
 
     run = RunDirectory(options.run)
     dataset = EncodedDataset.open(options.dataset or run.read_config().settings.dataset)
-    output = local_path(options.output or f"{run.path}/evaluation-{settings.split}", "--output")
+    output = Path(options.output or run.path / f"evaluation-{settings.split}")
     say(f"evaluating on {describe_device()}", file=sys.stderr)
     say(metrics_table(evaluate(run, dataset, output, settings)))
     say(f"\nwrote {output}/metrics.json and precision_recall.png")
@@ -240,14 +244,14 @@ def _evaluate(given: Given) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _PredictOptions:
-    run: str = option(help="folder of a run", positional=True, path=True)
+    run: str = option(help="folder of a run", positional=True, local=True)
     images: tuple[str, ...] = option(help="images, folders, or globs in quotes", positional=True)
-    output: str = option(help="folder of the annotated images and detections.json", **_FOLDER)
+    output: str = option(help="folder of the annotated images and detections.json", **_LOCAL_FOLDER)
 
 
 def _predict(given: Given) -> None:
     options, settings = build(_PredictOptions, given), build(PredictSettings, given)
-    output = local_path(options.output, "--output")
+    output = Path(options.output)
     import_tensorflow()
     from ssd300.training.prediction.find_images import find_images
     from ssd300.training.prediction.predict import predict

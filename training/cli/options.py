@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 from ssd300.datasets.errors import InputError
 from ssd300.datasets.files import resolve_path
 from ssd300.preprocessing.support.options import check_fields, describe
+from ssd300.preprocessing.support.outputs import local_path
 
 T = TypeVar("T")
 
@@ -32,16 +33,21 @@ def add_options(parser: argparse.ArgumentParser, parts: Iterable[type]) -> None:
 
 
 def resolve_paths(given: Mapping[str, Any], parts: Iterable[type]) -> dict[str, Any]:
-    """The given options with all paths resolved, so that a path's spelling ends here; InputError for an empty one."""
-    words = {one.name: one.metadata["path"] for part in parts for one in fields(part) if one.metadata.get("path")}
-    empty = [name for name in words if given.get(name) == ""]
-    if empty:  # as of a variable of the shell that is not set; it would mean the current folder
-        raise InputError(f"{min(empty)} must be a path, got an empty one")
+    """The given options with all paths resolved, so that a path's spelling ends here.
 
-    def is_path(name: str, value: Any) -> bool:
-        return name in words and value is not None and (words[name] is True or value not in words[name])
-
-    return {name: resolve_path(value) if is_path(name, value) else value for name, value in given.items()}
+    Raises:
+        InputError: a path is empty, or is a URL where it must be on this machine's disks.
+    """
+    resolved = dict(given)
+    for one in (one for part in parts for one in fields(part) if given.get(one.name) is not None):
+        value, words = given[one.name], one.metadata.get("path", False)
+        if one.metadata.get("local"):
+            resolved[one.name] = str(local_path(value, _flag(one)))
+        elif words is True or (words and value not in words):
+            if not value:  # as of a variable of the shell that is not set; it would mean the current folder
+                raise InputError(f"{_flag(one)} must be a path, got an empty one")
+            resolved[one.name] = resolve_path(value)
+    return resolved
 
 
 def build(cls: Callable[..., T], given: Mapping[str, Any], **more: Any) -> T:
@@ -62,7 +68,7 @@ def _add(parser: Any, one: Field) -> None:
         parser.add_argument(one.name, nargs=nargs, **settings)
         return
     settings |= {"default": argparse.SUPPRESS, "dest": one.name, "required": one.default is MISSING}
-    name = "--" + about.get("flag", one.name).replace("_", "-")
+    name = _flag(one)
     if kind is bool:
         del settings["metavar"]
         action = argparse.BooleanOptionalAction if about.get("negatable") else "store_true"
@@ -76,6 +82,12 @@ def _add(parser: Any, one: Field) -> None:
         }
         settings["metavar"] = settings["metavar"] or {int: "N", float: "X"}.get(kind, one.name.split("_")[-1].upper())
         parser.add_argument(name, **settings)
+
+
+def _flag(one: Field) -> str:
+    """What people call an option: ``--batch-size``; a positional one by its name."""
+    name = one.metadata.get("flag", one.name).replace("_", "-")
+    return name if one.metadata.get("positional") else f"--{name}"
 
 
 def _converter(parse: Callable[[str], Any]) -> Callable[[str], Any]:

@@ -43,6 +43,7 @@ def predict(
     """
     if not isinstance(images, FoundImages):
         images = FoundImages.of(images)
+    run.read_config()  # what is no run is refused before anything is written
     listing = output / "detections.json"
     check_replaceable([listing, *(output / name for name in images.names)], inputs=images.paths)
     writable_folder(str(output))

@@ -84,7 +84,7 @@ def test_presets_by_name():
             for value in (-0.01, 1.01, math.nan, math.inf)
         ],
         *[
-            (field, value, f"{field} must be two positive numbers, the smaller first; got")
+            (field, value, f"{field} must be two positive numbers up to 100, the smaller first; got")
             for field in ("contrast", "saturation", "crop_scale", "crop_aspect")
             for value in [(1.0, 0.5), (0.0, 1.0), (-1.0, 1.0), (math.nan, 1.0)]
         ],
@@ -94,7 +94,7 @@ def test_presets_by_name():
             for value in [(), (1.0,), (0.5, 1.0, 1.0), ("a", "b"), 1.0]
         ],
         *[
-            (field, (1.0, value), f"{field} must be two positive numbers, the smaller first; got")
+            (field, (1.0, value), f"{field} must be two positive numbers up to 100, the smaller first; got")
             for field in ("contrast", "saturation", "crop_scale", "crop_aspect")
             for value in (math.inf, math.nan)
         ],

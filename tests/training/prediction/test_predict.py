@@ -43,7 +43,7 @@ def run(monkeypatch):
 
     monkeypatch.setattr(predict_module, "make_detector", lambda model: detector)
     config = SimpleNamespace(classes=ClassList(("ant", "bee")))
-    return SimpleNamespace(load_model=lambda: (None, config, 1), batches=batches)
+    return SimpleNamespace(read_config=lambda: config, load_model=lambda: (None, config, 1), batches=batches)
 
 
 def write(path, size=(300, 200), **options):
