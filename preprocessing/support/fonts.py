@@ -24,7 +24,7 @@ _LARGE = re.compile(
     "Noto Sans CJK|Source Han|WenQuanYi|Droid Sans Fallback|Arial Unicode|PingFang|Hiragino|Heiti|YaHei|SimHei|SimSun|"
     "Meiryo|Yu Gothic|MS Gothic|IPA|Takao|Malgun|Nanum|Gothic|Noto Sans"
 )
-_said: set[str] = set()
+_said: set[str] = set()  # what was missing when it was said
 
 
 @contextmanager
@@ -39,11 +39,11 @@ def drawable(text: str) -> str:
     r"""The text on one line, with characters that no font has as their code points: ``\u732b``."""
     text = " ".join(printable(text).split())
     missing = _letters([text]) - set().union(*(letters for _, letters in _fonts_for(_letters([text]))))
-    if new := missing - _said:
-        _said.update(new)
+    if missing and not _said:
+        _said.update(missing)
         _LOG.warning(
-            "no installed font has %s; they are drawn as code points. A font such as Noto Sans CJK would have them",
-            " ".join(sorted(new)[:10]),
+            "no installed font has %s; what none has is drawn as code points. Noto Sans CJK, for one, has most letters",
+            " ".join(sorted(missing)[:10]),
         )
     return "".join(letter.encode("unicode_escape").decode() if letter in missing else letter for letter in text)
 
