@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ssd300.datasets.classes import ClassList
 from ssd300.datasets.encoded_dataset import IdentityMismatchError
-from ssd300.datasets.errors import InputError, TrainingError
+from ssd300.datasets.errors import InputError
 from ssd300.datasets.sources.folder import FolderSource
 from ssd300.preprocessing.augmentation.settings import NO_AUGMENTATION
 from ssd300.preprocessing.job import preprocess
@@ -57,9 +57,11 @@ def test_a_run_directory_holds_all_that_happened(finished, shapes_dataset):
 
 
 def test_a_run_finds_its_dataset_from_any_folder(shapes_dataset, tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(train_module, "_fit", lambda model, config, *_, **__: found.append(config.settings.dataset))
     monkeypatch.chdir(Path(shapes_dataset).parent)
-    run = train(settings_for(Path(shapes_dataset).name, steps=1), tmp_path / "run")
-    assert run.read_config().settings.dataset == str(Path(shapes_dataset).resolve())
+    train(settings_for(Path(shapes_dataset).name, steps=1), tmp_path / "run")
+    assert found == [str(Path(shapes_dataset).resolve())]
 
 
 def test_the_history_has_every_number(finished):
@@ -78,15 +80,13 @@ def test_tensorboard_gets_the_same_scalars(finished):
     assert {"loss", "confidence", "localization", "matches", "learning_rate", "images_per_second", "val_loss"} <= tags
 
 
-def test_resume_starts_from_the_newest_checkpoint(shapes_dataset, tmp_path):
-    run = train(settings_for(shapes_dataset, steps=3, checkpoint_steps=2), tmp_path / "run")
-    assert [step for step, _ in run.checkpoints()] == [2, 3]
-    resume(tmp_path / "run", steps=5)
-    assert [step for step, _ in run.checkpoints()] == [3, 4, 5]
-    assert run.read_config().settings.steps == 5
-    steps = [int(row["step"]) for row in rows_of(run)]
+def test_resume_starts_from_the_newest_checkpoint(copied):
+    resume(copied.path, steps=14)
+    assert [step for step, _ in copied.checkpoints()] == [10, 12, 14]
+    assert copied.read_config().settings.steps == 14
+    steps = [int(row["step"]) for row in rows_of(copied)]
     assert steps == sorted(steps)
-    assert steps[-1] == 5
+    assert steps[-1] == 14
 
 
 def test_resume_restores_weights_and_optimizer(copied, monkeypatch):
@@ -178,13 +178,6 @@ def test_a_split_without_an_object_is_refused_unless_its_negatives_teach(voc_tre
     (row,) = rows_of(run)
     assert float(row["confidence"]) > 0
     assert float(row["matches"]) == 0
-
-
-def test_a_nan_stops_the_run_names_the_step_and_leaves_no_checkpoint(shapes_dataset, tmp_path):
-    with pytest.raises(TrainingError, match=r"at step \d+"):
-        train(settings_for(shapes_dataset, optimizer="sgd", learning_rate=1e30, steps=50), tmp_path / "run")
-    for _, path in RunDirectory(tmp_path / "run").checkpoints():
-        pytest.fail(f"{path} was saved from a diverged model")
 
 
 def test_the_paper_s_schedule_drops_at_80000_and_100000():

@@ -58,6 +58,7 @@ def test_a_diverged_run_ends_with_1_and_a_line(shapes_dataset, tmp_path, capsys)
     arguments = ["train", shapes_dataset, "--output", str(tmp_path / "r"), "--steps", "50", *SMALL]
     assert main([*arguments, "--optimizer", "sgd", "--learning-rate", "1e30"]) == 1
     assert "NaN or infinite at step" in capsys.readouterr().err
+    assert not RunDirectory(tmp_path / "r").checkpoints()  # none of a diverged model
 
 
 def test_evaluate_writes_metrics_and_a_plot(run, capsys, tmp_path):
