@@ -204,12 +204,6 @@ def test_errors_of_the_system_are_one_line_with_the_files_name(run, tmp_path, ca
     assert "Traceback" not in shown
 
 
-def test_a_bug_stays_a_traceback(run, monkeypatch):
-    monkeypatch.setattr(RunDirectory, "read_config", lambda self: {}["bug"])
-    with pytest.raises(KeyError):
-        main(["evaluate", str(run)])
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_groups_the_options_and_shows_every_default(command, capsys):
     with pytest.raises(SystemExit) as stopped:
