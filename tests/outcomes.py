@@ -16,7 +16,7 @@ _PROGRESS = re.compile(r"\d+%\|| images/s\]|\?images/s|^(WARNING|ERROR|INFO) |^(
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "cut": lambda data: data[: len(data) // 2],
     "emptied": lambda data: b"",
-    "flipped": lambda data: bytes(byte ^ 16 if i == len(data) // 2 else byte for i, byte in enumerate(data)),
+    "flipped": lambda data: data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 0x5A]) + data[len(data) // 2 + 1 :],
 }
 
 

@@ -39,7 +39,7 @@ _MADE = (
     *("voc/Annotations/[0-9]*.xml", "voc/JPEGImages/[0-9]*.jpg", "voc/ImageSets/Main/*.txt"),
     *("dataset/.*", "dataset/COMPLETED", "dataset/report.html", "dataset/rejected.jsonl"),
     *("dataset/*.json", "dataset/*.labels.txt", "dataset/*.tfrecord-*"),
-    *("run/.*", "run/config.json", "run/history.csv", "run/checkpoints/*.h5", "run/tensorboard/*"),
+    *("run/.*", "run/config.json", "run/history.csv", "run/checkpoints/*.h5*", "run/tensorboard/*"),
 )
 _SHEET = 15  # images
 

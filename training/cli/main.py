@@ -99,7 +99,7 @@ def _what_went_wrong(error: Exception) -> tuple[str, int] | None:
     if isinstance(error, errors.InvalidArgumentError | errors.InternalError):
         return None
     if isinstance(error, errors.ResourceExhaustedError):
-        return f"out of memory, or of space on a disk: {plain_message(error)}", 1
+        return f"{plain_message(error)}; if it is memory, a smaller batch size needs less", 1
     return plain_message(error), 1
 
 

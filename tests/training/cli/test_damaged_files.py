@@ -1,20 +1,14 @@
 """Datasets and runs with a file that is cut, empty or has a flipped byte: the right result, or a line naming it."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from helpers import content, exit_code, write_voc_tree
+from outcomes import DAMAGES
 
 BOX = (30, 20, 150, 100)
 NARROW = ["--width", ".03", "--norm", "batch", "--weights", "none", "--batch-size", "2", "--augmentation", "none"]
-
-DAMAGES: dict[str, Callable[[bytes], bytes]] = {
-    "cut": lambda data: data[: len(data) // 2],
-    "emptied": lambda data: b"",
-    "flipped": lambda data: data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 0x5A]) + data[len(data) // 2 + 1 :],
-}
 
 
 @pytest.fixture(scope="module")
