@@ -144,4 +144,4 @@ def test_each_file_is_read_once_for_a_whole_training(shapes_dataset, tmp_path, m
         shapes_dataset, width=0.02, norm="batch", weights="none", steps=1, batch_size=2, validation_split="test"
     )
     train(settings, tmp_path / "run")
-    assert sorted(read) == ["dataset_info.json", "identity.json"]
+    assert sorted(read) == ["dataset_info.json", "identity.json", "report.json"]

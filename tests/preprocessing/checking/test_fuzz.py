@@ -14,6 +14,7 @@ from PIL import Image
 from ssd300.datasets import record
 from ssd300.datasets.classes import ClassList
 from ssd300.datasets.faults import FAULTS
+from ssd300.datasets.files import unsealed
 from ssd300.datasets.sources.folder import FolderSource
 from ssd300.preprocessing.plan import make_plan
 from ssd300.preprocessing.settings import PreprocessSettings
@@ -42,7 +43,7 @@ def encode_and_check(files: list[tuple[bytes, bytes]], **options) -> tuple[set[s
         for shard in plan.shards:
             report = encode_shard(shard, ShardWork(job, folder, str(reports)))
             assert report.read == len(shard.pictures) == report.written + len(report.rejects)
-            assert json.loads((reports / f"{shard.key}.json").read_text())["written"] == report.written
+            assert json.loads(unsealed(str(reports / f"{shard.key}.json")))["written"] == report.written
             rejects += report.rejects
             for name, count in report.findings.items():
                 assert FAULTS[name].action in ("repaired", "kept")

@@ -34,6 +34,7 @@ CHANGES = {
     "verify": {"verify": "header"},
     "min_size": {"min_size": 3.0},
     "drop_empty": {"drop_empty": True},
+    "strict": {"strict": True},
     "seed": {"seed": 1},
     "shard_size": {"shard_size": 7},
     "copies": {"copies": 1},
