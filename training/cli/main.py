@@ -63,6 +63,8 @@ def _run(argv: Sequence[str] | None) -> int:
         parser.error(f"{name}: unknown arguments: {' '.join(rest)}")
     handler = logging.StreamHandler()
     handler.setFormatter(PrintableFormatter("%(levelname)s %(name)s: %(message)s"))
+    # Beam says so at every start without the extra gcp, where nothing is missing.
+    handler.addFilter(lambda record: not record.getMessage().startswith("apitools not found"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:
         given = resolve_paths(vars(arguments), command.parts)
