@@ -192,7 +192,7 @@ class EncodedDataset:
             IncompleteDatasetError: a file is missing or damaged; it is named.
         """
         if split not in self._splits:
-            raise InputError(f"{self.folder} has no split {split!r}, it has: {', '.join(self.splits)} ({_TFDS_INFO})")
+            raise InputError(f"{self.folder}/{_TFDS_INFO} has no split {split!r}, it has: {', '.join(self.splits)}")
         names = [split]
         if copies:
             count = self.identity.copies.get(split, 0)

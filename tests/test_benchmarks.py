@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = sorted((Path(__file__).parent / "benchmarks").glob("[a-z]*.py"))
+_FAST = ("encoding", "plan")
 WANTED = {
     "encoding": ["ssd300, one image", "NumPy, dense"],
     "input_pipeline": ["ssd300, all of the paper's steps", "ssd300, decode and resize only"],
@@ -21,7 +22,11 @@ def test_every_benchmark_is_known():
     assert {script.stem for script in SCRIPTS} == WANTED.keys()
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+@pytest.mark.parametrize(
+    "script",
+    [pytest.param(script, marks=[] if script.stem in _FAST else pytest.mark.slow) for script in SCRIPTS],
+    ids=[script.stem for script in SCRIPTS],
+)
 def test_a_quick_run_reports_every_contender(script, tmp_path):
     command = [sys.executable, str(script), "--quick"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)

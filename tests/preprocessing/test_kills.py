@@ -187,10 +187,19 @@ KILLS = [
 ]
 
 
-def test_a_job_killed_at_nine_moments_ends_with_the_bytes_of_one_that_never_was(tree, never_killed, tmp_path):
+@pytest.mark.parametrize(
+    ("moments", "most_ended"),
+    [
+        pytest.param([1, 3, 7], 1, id="three"),
+        pytest.param(range(len(KILLS)), 3, id="nine", marks=pytest.mark.slow),
+    ],
+)
+def test_a_job_killed_at_many_moments_ends_with_the_bytes_of_one_that_never_was(
+    tree, never_killed, tmp_path, moments, most_ended
+):
     output = tmp_path / "dataset"
     states, standing = [], []
-    for moment, workers, whole_group in KILLS:
+    for moment, workers, whole_group in (KILLS[number] for number in moments):
         process = start(tree, output, workers)
         try:
             came = wait_until(process, moment(output))
@@ -198,7 +207,7 @@ def test_a_job_killed_at_nine_moments_ends_with_the_bytes_of_one_that_never_was(
             kill(process, whole_group=whole_group)
         states.append(assert_unfinished_or_whole(output) if came else "ended")
         standing.append(shards(output))
-    assert states.count("ended") <= 3, (states, standing)
+    assert states.count("ended") <= most_ended, (states, standing)
     assert standing == sorted(standing), "a finished shard was lost"
     assert any(0 < count < 20 for count in standing), "no kill came in the midst of the shards"
     process = start(tree, output, 1)

@@ -24,7 +24,7 @@ CLASSES = ClassList(("ant", "bee", "cat"))
 FILES = 20  # an example
 
 fuzz = settings(
-    max_examples=30, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 
 

@@ -39,7 +39,6 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "inspect": ["inspect", f"{folder}/ds", "--output", f"{folder}/sheet.png", "--seconds", "0", "--images", "1"],
         "train": ["train", f"{folder}/ds", "--output", f"{folder}/new", "--steps", "1", *NARROW],
         "evaluate": ["evaluate", f"{folder}/run", f"{folder}/ds", "--output", f"{folder}/evaluation"],
-        "resume": ["train", f"{folder}/ds", "--resume", "--output", f"{folder}/run", "--steps", "3"],
         "predict": ["predict", f"{folder}/run", f"{folder}/VOC/JPEGImages/a.jpg", "--output", f"{folder}/predicted"],
     }
 
@@ -48,10 +47,10 @@ CASES = [(where, name, command) for where, names, users in (
     ("ds", ["COMPLETED", "identity.json"], ["preprocess", "inspect"]),
     ("ds", ["dataset_info.json"], ["inspect", "train"]),
     ("ds", ["report.json"], ["preprocess"]),
-    ("ds", ["features.json", "objects-label.labels.txt", "report.html"], ["inspect"]),
+    ("ds", ["features.json"], ["inspect"]),
     ("ds", ["ssd300-train.tfrecord-00000-of-00001"], ["inspect", "train"]),
     ("ds", ["ssd300-test.tfrecord-00000-of-00001"], ["evaluate"]),
-    ("run", ["config.json"], ["evaluate", "resume"]),
+    ("run", ["config.json"], ["evaluate"]),
     ("run", ["checkpoints/step-00000002.weights.h5"], ["predict"]),
 ) for name in names for command in users]  # fmt: skip
 
