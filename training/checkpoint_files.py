@@ -47,7 +47,7 @@ def load_weights(model: Any, path: Path) -> None:
             if not stored or stored[0] != _digest(path):
                 raise ValueError("its checksum is another one")
         model.load_weights(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(f"{path} cannot be loaded: {reason[0]}") from None
 
