@@ -93,7 +93,7 @@ def test_the_run_of_a_checkpoint_is_named(run, inside):
 
 
 def test_a_folder_that_is_a_url_or_cannot_be_written_is_refused(tmp_path):
-    with pytest.raises(InputError, match="the folder of a run must be on this machine's disks"):
+    with pytest.raises(InputError, match="the folder of a run must be a path on this machine's disks"):
         RunDirectory("gs://bucket/run")
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"file cannot be written: .*not a folder"):
