@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Any
 
 from ssd300.datasets.classes import ClassList
 from ssd300.datasets.errors import InputError
@@ -70,7 +70,7 @@ class Identity:
         return ClassList(tuple(self.fields["classes"]))
 
     @property
-    def preset(self) -> Literal["paper", "article"]:
+    def preset(self) -> Any:
         """Name of the preset."""
         return self.fields["preset"]
 

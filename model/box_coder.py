@@ -33,15 +33,28 @@ def encode(boxes: Array, default_boxes: Array, *, variances: Variances | None = 
     return offsets * (1 / np.array(variances)).astype(np.float32)
 
 
-def decode(offsets: Array, default_boxes: Array, *, variances: Variances | None = PAPER.variances) -> Array:
+def decode(
+    offsets: Array,
+    default_boxes: Array,
+    *,
+    variances: Variances | None = PAPER.variances,
+    log_size_limits: tuple[float | None, float | None] = (None, None),
+) -> Array:
     """Corner boxes ``[..., 4]`` from offsets ``[..., 4]`` and default boxes ``[..., 4]`` (center form), not clipped.
 
-    The inverse of `encode` with the same `variances`, up to float32 rounding.
+    The inverse of `encode` with the same `variances`, up to float32 rounding. With `variances`, the logarithms of the
+    sides relative to the default boxes' are cut at `log_size_limits`, which Caffe does not have.
     """
     if variances is None:
         return box_ops.to_corners(offsets + default_boxes)
     library = tf if tf.is_tensor(offsets) else np
     offsets = offsets * np.array(variances, np.float32)
     shifted = offsets[..., :2] * default_boxes[..., 2:] + default_boxes[..., :2]
-    sizes = library.exp(offsets[..., 2:]) * default_boxes[..., 2:]
+    growth = offsets[..., 2:]
+    smallest, largest = log_size_limits
+    if smallest is not None:
+        growth = library.maximum(growth, smallest)
+    if largest is not None:
+        growth = library.minimum(growth, largest)
+    sizes = library.exp(growth) * default_boxes[..., 2:]
     return box_ops.to_corners(library.concat([shifted, sizes], axis=-1))

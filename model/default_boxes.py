@@ -16,8 +16,8 @@ def default_boxes(spec: Spec) -> np.ndarray:
     """The default boxes of `spec`, float32 ``[8732, 4]`` in center form ``(cx, cy, w, h)``, fractions of the image.
 
     The order is that of the heads: feature maps from the finest to the coarsest, in a map row by row and in a row from
-    left to right, in a cell the shapes of the map. The boxes are not clipped: many reach over the border. The array is
-    shared and read-only.
+    left to right, in a cell the shapes of the map. Many reach over the border; what the spec's
+    `clamp` names is cut to [0, 1]. The array is shared and read-only.
     """
     maps = []
     for feature_map in spec.feature_maps:
@@ -29,6 +29,9 @@ def default_boxes(spec: Spec) -> np.ndarray:
         boxes = np.concatenate([np.broadcast_to(grid, cells), np.broadcast_to(shapes, cells)], axis=-1)
         maps.append(boxes.reshape(-1, 4))
     result = np.concatenate(maps).astype(np.float32)  # [A, 4]
+    if spec.clamp != "none":
+        cut = result if spec.clamp == "center" else result[:, 2:]
+        np.clip(cut, 0, 1, out=cut)
     result.setflags(write=False)
     return result
 

@@ -3,13 +3,14 @@
 Everything has fixed shapes and no Python loop over boxes, so it runs in batches, inside a graph, and under XLA.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from ssd300.model import box_coder, boxes as box_ops
-from ssd300.model.default_boxes import default_boxes
+from ssd300.model.default_boxes import default_boxes, stage_offsets
 from ssd300.model.spec import IMAGE_SIZE, Spec, SuppressionSpec
 
 
@@ -31,8 +32,16 @@ class Detections(NamedTuple):
 
 def detect(outputs: Mapping[str, tf.Tensor], spec: Spec) -> Detections:
     """Detections from the output of `ssd300.model.ssd300.SSD300` (``logits`` and ``offsets``)."""
-    boxes = box_coder.decode(outputs["offsets"], tf.constant(default_boxes(spec)), variances=spec.variances)
-    return suppress(boxes, tf.nn.softmax(outputs["logits"]), spec=spec.suppression)
+    boxes = box_coder.decode(
+        outputs["offsets"],
+        tf.constant(default_boxes(spec)),
+        variances=spec.variances,
+        log_size_limits=spec.log_size_limits,
+    )
+    scores = tf.nn.softmax(outputs["logits"])
+    if spec.suppression.stage_candidates is not None:
+        scores = best_of_stages(scores, stage_offsets(spec), count=spec.suppression.stage_candidates)
+    return suppress(boxes, scores, spec=spec.suppression)
 
 
 def make_detector(model: Any) -> Callable[[tf.Tensor], Detections]:
@@ -53,13 +62,18 @@ def suppress(boxes: tf.Tensor, scores: tf.Tensor, *, spec: SuppressionSpec) -> D
     """Suppresses overlaps within each class, then keeps the best of each image.
 
     Args:
-        boxes: corner boxes ``[B, A, 4]``, shared by all classes, not clipped: Caffe compares them as they are.
+        boxes: corner boxes ``[B, A, 4]``, shared by all classes, not clipped: Caffe compares them as they are, and what
+            the spec's `clip_first` says of it is done here.
         scores: probabilities ``[B, A, C]``; class 0 is the background and never detected.
         spec: thresholds and method. With ``average`` a box belongs to its best class only.
     """
     if spec.method == "average":
         best = tf.one_hot(tf.argmax(scores, axis=-1), tf.shape(scores)[-1], dtype=scores.dtype)  # [B, A, C]
         scores = scores * best
+    if spec.clip_first:
+        boxes = box_ops.clip(boxes)
+    if spec.candidates is None:
+        return _suppress_all(boxes, scores, spec)
     # One image at a time: [C, N, N] overlaps of a whole batch would take a gigabyte.
     return tf.map_fn(
         lambda picture: _suppress_picture(picture[0], picture[1], spec),
@@ -70,6 +84,42 @@ def suppress(boxes: tf.Tensor, scores: tf.Tensor, *, spec: SuppressionSpec) -> D
             tf.TensorSpec((spec.keep,), tf.int32),
             tf.TensorSpec((), tf.int32),
         ),
+    )
+
+
+def best_of_stages(scores: tf.Tensor, offsets: Sequence[int], *, count: int) -> tf.Tensor:
+    """Scores ``[B, A, C]`` with zeros but for the `count` highest of each feature map, the background's left out.
+
+    `offsets` are the first default boxes of the feature maps, and at the end the number of default boxes.
+    """
+    stages = []
+    for first, end in pairwise(offsets):
+        stage = scores[:, first:end, 1:]
+        flat = tf.reshape(stage, [tf.shape(stage)[0], -1])
+        top = tf.math.top_k(flat, k=tf.minimum(count, tf.shape(flat)[1]))
+        rows = tf.broadcast_to(tf.range(tf.shape(flat)[0])[:, None], tf.shape(top.indices))
+        kept = tf.scatter_nd(tf.stack([rows, top.indices], axis=-1), top.values, tf.shape(flat))
+        stages.append(tf.reshape(kept, tf.shape(stage)))
+    return tf.concat([scores[..., :1], tf.concat(stages, axis=1)], axis=-1)
+
+
+def _suppress_all(boxes: tf.Tensor, scores: tf.Tensor, spec: SuppressionSpec) -> Detections:
+    """Greedy suppression among all boxes above the threshold, by TensorFlow's kernel, which has no limit of its own."""
+    found = tf.image.combined_non_max_suppression(
+        boxes[:, :, None],
+        scores[..., 1:],
+        max_output_size_per_class=spec.keep if spec.keep_per_class is None else spec.keep_per_class,
+        max_total_size=spec.keep,
+        iou_threshold=spec.iou_threshold,
+        score_threshold=spec.score_threshold,
+        clip_boxes=False,
+    )
+    is_found = tf.range(spec.keep)[None] < found.valid_detections[:, None]
+    return Detections(
+        boxes=tf.where(is_found[..., None], box_ops.clip(found.nmsed_boxes), 0.0),
+        scores=tf.where(is_found, found.nmsed_scores, 0.0),
+        labels=tf.where(is_found, tf.cast(found.nmsed_classes, tf.int32) + 1, 0),
+        count=found.valid_detections,
     )
 
 
@@ -84,6 +134,8 @@ def _suppress_picture(boxes: tf.Tensor, scores: tf.Tensor, spec: SuppressionSpec
     else:
         overlaps = box_ops.iou(top_boxes, top_boxes) > spec.iou_threshold
         kept = greedy(overlaps, top.values > 0)
+    if spec.keep_per_class is not None:
+        kept &= tf.cumsum(tf.cast(kept, tf.int32), axis=1) <= spec.keep_per_class
 
     flat_scores = tf.reshape(tf.where(kept, top.values, 0.0), [-1])  # [(C-1)N]
     classes = tf.shape(by_class)[0]

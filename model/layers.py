@@ -1,38 +1,51 @@
 """The Keras layers that SSD300 needs and Keras does not have."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import ops
 
-# The means of the BGR channels that VGG16 was trained with, in its own order.
-VGG16_BGR_MEAN = (103.939, 116.779, 123.68)
+from ssd300.model.spec import SSD_PIXELS, UNIT_PIXELS, VGG16_PIXELS, PixelSpec
+
+# Modes of earlier versions, which saved models name.
+_MODES = {"bgr_mean": VGG16_PIXELS, "unit": UNIT_PIXELS}
 
 
 @keras.saving.register_keras_serializable("ssd300")
 class PixelNormalization(keras.layers.Layer):
     """RGB pixels 0 to 255 ``[B, H, W, 3]``, any dtype, as the network's input, in the layer's compute dtype.
 
-    Mode ``bgr_mean`` reverses the channels and subtracts VGG16's means; ``unit`` divides by 255.
+    Args:
+        pixels: order of the channels, means and scale; by default the released SSD's.
+        mode: what layers of earlier versions were saved with instead, ``bgr_mean`` (VGG16's means) or ``unit``.
     """
 
-    def __init__(self, mode: str = "bgr_mean", **kwargs: Any) -> None:
+    def __init__(self, pixels: PixelSpec | Mapping[str, Any] = SSD_PIXELS, mode: str | None = None, **kwargs: Any):
         super().__init__(**kwargs)
-        if mode not in ("bgr_mean", "unit"):
-            raise ValueError(f"mode must be 'bgr_mean' or 'unit', got {mode!r}")
-        self.mode = mode
+        if mode is not None:
+            if mode not in _MODES:
+                raise ValueError(f"mode must be 'bgr_mean' or 'unit', got {mode!r}")
+            pixels = _MODES[mode]
+        if not isinstance(pixels, PixelSpec):
+            pixels = PixelSpec(pixels["channels"], tuple(pixels["mean"]), pixels["scale"])
+        self.pixels = pixels
 
     def call(self, pixels: Any) -> Any:
         """Normalized pixels, the shape of `pixels`."""
         pixels = ops.cast(pixels, self.compute_dtype)
-        if self.mode == "unit":
-            return pixels / 255.0
-        return ops.flip(pixels, axis=-1) - ops.convert_to_tensor(VGG16_BGR_MEAN, dtype=pixels.dtype)
+        if self.pixels.channels == "bgr":
+            pixels = ops.flip(pixels, axis=-1)
+        if any(self.pixels.mean):
+            pixels = pixels - ops.convert_to_tensor(self.pixels.mean, dtype=pixels.dtype)
+        return pixels if self.pixels.scale == 1 else pixels / self.pixels.scale
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {**super().get_config(), "mode": self.mode}
+        pixels = {**asdict(self.pixels), "mean": list(self.pixels.mean)}
+        return {**super().get_config(), "pixels": pixels}
 
 
 @keras.saving.register_keras_serializable("ssd300")

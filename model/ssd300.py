@@ -8,7 +8,7 @@ from keras import layers
 
 from ssd300.model import vgg16
 from ssd300.model.layers import FusedBatchNormalization, L2Normalization, PixelNormalization
-from ssd300.model.spec import IMAGE_SIZE, Spec, spec_named
+from ssd300.model.spec import IMAGE_SIZE, Spec, earlier_spec, spec_named
 
 
 @keras.saving.register_keras_serializable("ssd300")
@@ -21,7 +21,7 @@ class SSD300(keras.Model):
 
     Args:
         num_classes: classes with the background, 21 for VOC.
-        preset: ``paper`` (the released Caffe model) or ``article``.
+        preset: name of a specification, such as ``paper`` (the released Caffe model), or a `Spec` of your own.
         width: channels relative to the paper's, (0, 1]; the demo's narrow network has .125.
         norm: ``none``, or ``batch`` for a batch normalization after each convolution outside the heads.
     """
@@ -30,7 +30,7 @@ class SSD300(keras.Model):
         self,
         num_classes: int = 21,
         *,
-        preset: str = "paper",
+        preset: str | Spec = "paper",
         width: float = 1.0,
         norm: str = "none",
         name: str = "ssd300",
@@ -42,22 +42,17 @@ class SSD300(keras.Model):
             raise ValueError(f"width must be in (0, 1], got {width}")
         if norm not in ("none", "batch"):
             raise ValueError(f"norm must be 'none' or 'batch', got {norm!r}")
-        spec = spec_named(preset)
+        spec = preset if isinstance(preset, Spec) else spec_named(preset)
         inputs = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 3), name="pixels")
         stages = _stages(PixelNormalization(spec.pixels, name="normalization")(inputs), spec, width=width, norm=norm)
         super().__init__(inputs, _heads(stages, spec, num_classes), name=name, **kwargs)
-        self.num_classes, self.preset, self.width, self.norm = num_classes, preset, width, norm
-
-    @property
-    def spec(self) -> Spec:
-        """The specification that the preset names."""
-        return spec_named(self.preset)
+        self.num_classes, self.spec, self.width, self.norm = num_classes, spec, width, norm
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {
             "num_classes": self.num_classes,
-            "preset": self.preset,
+            "preset": self.spec.to_plain(),
             "width": self.width,
             "norm": self.norm,
             "name": self.name,
@@ -69,6 +64,8 @@ class SSD300(keras.Model):
         """A new network with the arguments that `get_config` gave."""
         config = dict(config)
         trainable = config.pop("trainable", True)
+        preset = config.pop("preset", "paper")
+        config["preset"] = earlier_spec(preset) if isinstance(preset, str) else Spec.from_plain(preset)
         model = cls(**config)
         model.trainable = trainable
         return model

@@ -9,6 +9,7 @@ import numpy as np
 from keras import layers
 
 from ssd300.model.layers import FusedBatchNormalization, PixelNormalization
+from ssd300.model.spec import VGG16_PIXELS, PixelSpec
 
 # Layers per block and their channels.
 BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
@@ -67,7 +68,7 @@ def features(pixels: Any, *, width: float = 1.0, norm: str = "none") -> dict[str
 _FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"  # as Keras names it
 
 
-def VGG16(classes: int = 1000, *, image_size: int = 224, pixels: str = "bgr_mean") -> keras.Model:
+def VGG16(classes: int = 1000, *, image_size: int = 224, pixels: PixelSpec = VGG16_PIXELS) -> keras.Model:
     """The classification network with its head (flatten, 4096, 4096, softmax), for pretraining: 138,357,544 parameters.
 
     Input RGB pixels 0 to 255 ``[B, image_size, image_size, 3]``; output probabilities ``[B, classes]``.

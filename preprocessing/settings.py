@@ -10,7 +10,7 @@ from ssd300.datasets.classes import ClassList
 from ssd300.datasets.errors import InputError
 from ssd300.datasets.sources.base import copy_split
 from ssd300.datasets.sources.parse import Source, parse_source, tree_names
-from ssd300.model.spec import Spec, spec_named
+from ssd300.model.spec import PresetName, Spec, spec_named
 from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION, Augmentation
 from ssd300.preprocessing.support.options import check_fields, option
 
@@ -27,7 +27,7 @@ class PreprocessSettings:
         parse=parse_source,
     )
     classes: ClassList = option()
-    preset: Literal["paper", "article"] = option("paper", "default boxes, matching and coder", group="encoding")
+    preset: PresetName = option("paper", "default boxes, matching and coder", group="encoding")
     coordinates: Convention = option(
         "caffe", "how pixel coordinates become fractions: caffe divides them as they are, inclusive subtracts 1 first"
     )

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -14,17 +15,18 @@ import tensorflow as tf
 from ssd300.datasets.encoded_dataset import EncodedDataset, IncompleteDatasetError
 from ssd300.datasets.errors import InputError, StorageError
 from ssd300.datasets.files import resolve_path, writable_folder
-from ssd300.model import vgg16
 from ssd300.model.default_boxes import encoding_fields
 from ssd300.model.losses import MultiBoxLoss
 from ssd300.model.spec import spec_named
 from ssd300.preprocessing.support.lease import lease
+from ssd300.preprocessing.support.terminal import say
 from ssd300.training.callbacks import Recorder, SaveCheckpoints, StopAtStep, StopOnNaN, WarnWithoutMatches
 from ssd300.training.optimizer import make_optimizer
 from ssd300.training.reading.broken_records import naming_broken_records
 from ssd300.training.reading.reader import training_batches, validation_batches
 from ssd300.training.run_directory import RunConfig, RunDirectory
 from ssd300.training.settings import TrainSettings
+from ssd300.training.start import Start, load_start, load_vgg16, started_settings, started_spec
 from ssd300.training.trainable import TrainableSSD300
 
 _CHANGEABLE = {"steps", "data_service", "dataset"}  # settings that a resumed run may change
@@ -45,10 +47,12 @@ def train(settings: TrainSettings, output: str | Path) -> RunDirectory:
     identity = dataset.identity
     settings = replace(settings, dataset=dataset.folder, preset=settings.preset or identity.preset)
     _refuse_negatives_alone(dataset, settings)
-    config = RunConfig(settings, identity.classes, identity.fingerprint, _versions())
-    keras.utils.set_random_seed(settings.seed)
-    model = _make_model(config, dataset)  # before the folder exists: what cannot be built leaves nothing behind
-    _load_vgg16(model, settings)
+    start = _read_start(settings)
+    spec = spec_named(settings.preset or identity.preset)
+    if start is not None:
+        settings, spec = started_settings(settings, start.config), started_spec(spec, start.config.spec)
+    config = RunConfig(settings, identity.classes, identity.fingerprint, versions(), spec)
+    model = _new_model(config, dataset, start)  # before the folder exists: what cannot be built leaves nothing behind
     _fit(model, config, run, dataset, first_step=0)
     return run
 
@@ -69,6 +73,10 @@ def resume(output: str | Path, **changes: Any) -> RunDirectory:
     """
     run = RunDirectory(output)
     config = run.read_config()
+    if config.imported is not None:
+        raise InputError(
+            f"{run.path} holds imported weights, which have no training to resume; start a new run from it"
+        )
     stored = config.settings
     if "dataset" in changes:
         changes["dataset"] = resolve_path(changes["dataset"])
@@ -80,13 +88,13 @@ def resume(output: str | Path, **changes: Any) -> RunDirectory:
             f"got {', '.join(sorted(refused))}"
         )
     dataset = _same_dataset(config)
-    keras.utils.set_random_seed(config.settings.seed)
-    model = _make_model(config, dataset)
     first_step = 0
     if run.checkpoints():
+        keras.utils.set_random_seed(config.settings.seed)
+        model = _make_model(config, dataset)
         first_step = run.load_newest(model)
     else:
-        _load_vgg16(model, config.settings)
+        model = _new_model(config, dataset, _read_start(config.settings))
     if first_step < config.settings.steps:
         _fit(model, config, run, dataset, first_step=first_step, is_new=False)
     elif changes.get("data_service") is not None:
@@ -131,13 +139,19 @@ def _make_model(config: RunConfig, dataset: EncodedDataset) -> TrainableSSD300:
     return model
 
 
-def _load_vgg16(model: TrainableSSD300, settings: TrainSettings) -> None:
-    if settings.weights == "none":
-        return
-    try:
-        vgg16.load_weights(model, settings.weights)
-    except ValueError as error:
-        raise InputError(str(error)) from None
+def _read_start(settings: TrainSettings) -> Start | None:
+    return None if settings.init_from is None else Start.read(settings.init_from)
+
+
+def _new_model(config: RunConfig, dataset: EncodedDataset, start: Start | None) -> TrainableSSD300:
+    """The network at step 0, with the weights that it starts from."""
+    keras.utils.set_random_seed(config.settings.seed)
+    model = _make_model(config, dataset)
+    if start is None:
+        load_vgg16(model, config.settings.weights)
+    else:
+        say(load_start(model, config.classes, start), file=sys.stderr)
+    return model
 
 
 def _fit(
@@ -150,7 +164,7 @@ def _fit(
     is_new: bool = True,
 ) -> None:
     settings = config.settings
-    spec = spec_named(model.preset)
+    spec = model.spec
     batches = training_batches(
         dataset,
         settings.split,
@@ -210,7 +224,8 @@ def _naming_files(run: RunDirectory) -> Iterator[None]:
         raise StorageError(str(error.filename or run.path), error.strerror or str(error), "written") from None
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The versions of the packages that decide what a run computes."""
     return {
         "ssd300": importlib.metadata.version("ssd300"),
         "tensorflow": tf.__version__,  # several distributions bring it

@@ -10,6 +10,7 @@ from typing import Any
 from ssd300.datasets.classes import ClassList
 from ssd300.datasets.errors import InputError
 from ssd300.datasets.files import sha256, writable_folder, write_atomically
+from ssd300.model.spec import PAPER, Spec, earlier_spec
 from ssd300.model.ssd300 import SSD300
 from ssd300.preprocessing.support.options import from_plain
 from ssd300.preprocessing.support.outputs import local_path
@@ -28,13 +29,15 @@ class RunConfig:
     classes: ClassList  # of the dataset
     fingerprint: str  # of the dataset
     versions: dict[str, str]  # of the packages that count
+    spec: Spec = PAPER  # of the network, its input and its output
+    imported: str | None = None  # format of the weights' file, of a run that was not trained but imported
 
     def model_arguments(self) -> dict[str, Any]:
         """Arguments of `SSD300`."""
         settings = self.settings
         return {
             "num_classes": len(self.classes.names) + 1,
-            "preset": settings.preset,
+            "preset": self.spec,
             "width": settings.width,
             "norm": settings.norm,
         }
@@ -54,8 +57,14 @@ def read_config(path: str | Path, *, may_be_edited: bool = True) -> RunConfig:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         classes = from_plain(ClassList, content["classes"], where=f"{path}")
         settings = from_plain(TrainSettings, content["settings"], where=f"{path}")
-        config = RunConfig(settings, classes, content["fingerprint"], content["versions"])
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        # Runs of earlier versions name a preset and no more.
+        spec = Spec.from_plain(content["spec"]) if "spec" in content else earlier_spec(settings.preset or "paper")
+        config = RunConfig(
+            settings, classes, content["fingerprint"], content["versions"], spec, content.get("imported")
+        )
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not the configuration of a run: {error!r}") from None
     if not may_be_edited and "checksum" in content and content["checksum"] != _checksum(content):
         raise InputError(f"{path} was edited or is damaged: its checksum does not match; a run keeps its settings")
@@ -90,7 +99,8 @@ class RunDirectory:
 
     def write_config(self, config: RunConfig) -> None:
         """Writes the configuration."""
-        content = json.loads(json.dumps(asdict(config)))  # with lists for tuples, as it will be read
+        plain = {**asdict(config), "spec": config.spec.to_plain()}
+        content = json.loads(json.dumps(plain))  # with lists for tuples, as it will be read
         write_atomically(str(self.config_path), json.dumps({**content, "checksum": _checksum(content)}, indent=2))
 
     def read_config(self) -> RunConfig:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ssd300.datasets.errors import InputError
+from ssd300.model.spec import PresetName
 from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION, Augmentation
 from ssd300.preprocessing.support.options import check_fields, option
 
@@ -32,9 +33,7 @@ class TrainSettings:
     augmentation: Augmentation = PAPER_AUGMENTATION
     copies: bool = False  # read one of each image's variants per epoch, itself and the dataset's augmented copies
 
-    preset: Literal["paper", "article"] | None = option(
-        None, "default boxes, matching and coder", group="model", shown="the dataset's"
-    )
+    preset: PresetName | None = option(None, "default boxes, matching and coder", group="model", shown="the dataset's")
     width: float = option(1.0, "channels relative to the paper's", above=0, at_most=8)
     norm: Literal["none", "batch"] = option("none", "normalization after each convolution")
     weights: str = option(
@@ -42,6 +41,12 @@ class TrainSettings:
         "VGG16's weights: imagenet (downloaded by Keras), a Keras notop file, or none",
         metavar="WEIGHTS",
         path=("imagenet", "none"),
+    )
+    init_from: str | None = option(
+        None,
+        "folder of a run, trained or imported, to start from instead; classes of the same name keep their weights",
+        metavar="RUN",
+        local=True,
     )
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = option("float32", "Keras's dtype policy")
     jit_compile: bool = option(False, "compile the step with XLA: faster on GPUs, slower on CPUs", negatable=True)

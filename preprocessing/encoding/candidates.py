@@ -29,20 +29,30 @@ class Shapes(NamedTuple):
     cells: np.ndarray  # along a side
     first: np.ndarray  # index of the shape's default box in the first cell
     stride: np.ndarray  # from a cell's default box to the next cell's
+    last: np.ndarray  # center of the last cell along a side; a clamped one is off the grid
 
 
 @lru_cache(maxsize=8)
 def shapes_of(spec: Spec) -> Shapes:
-    """The shapes of `spec`, 30 in both presets."""
+    """The shapes of `spec`, 30 in all presets."""
+    largest = np.inf if spec.clamp == "none" else 1.0
+    furthest = 1.0 if spec.clamp == "center" else np.inf
     rows = [
-        (width, height, stage.step, stage.cells, first + number, len(stage.shapes))
+        (
+            min(width, largest),
+            min(height, largest),
+            stage.step,
+            stage.cells,
+            first + number,
+            len(stage.shapes),
+            min((stage.cells - 0.5) * stage.step, furthest),
+        )
         for stage, first in zip(spec.feature_maps, stage_offsets(spec), strict=False)
         for number, (width, height) in enumerate(stage.shapes)
     ]
     columns = list(zip(*rows, strict=True))
-    return Shapes(
-        *(np.array(column, np.float32) for column in columns[:3]), *(np.array(c, np.int32) for c in columns[3:])
-    )
+    kinds = (np.float32, np.float32, np.float32, np.int32, np.int32, np.int32, np.float32)
+    return Shapes(*map(np.array, columns, kinds))
 
 
 def candidate_pairs(boxes: tf.Tensor, spec: Spec) -> tuple[tf.Tensor, tf.Tensor]:
@@ -103,7 +113,8 @@ class _Axis:
         self._reach = (length + sides) / 2  # [N, S]: centers further apart than this do not overlap
         self._shorter = tf.minimum(length, sides)  # [N, S]
         nearest = tf.clip_by_value(tf.round(self._center / shapes.step - 0.5), 0, shapes.cells.astype(np.float32) - 1)
-        distance = tf.abs((nearest + 0.5) * shapes.step - self._center)
+        distance = tf.abs(tf.minimum((nearest + 0.5) * shapes.step, shapes.last) - self._center)
+        distance = tf.minimum(distance, tf.abs(shapes.last - self._center))  # a clamped center may be nearer
         self.largest = tf.clip_by_value(self._reach - distance, 0, self._shorter)
 
     def reaching(self, overlap: tf.Tensor, pairs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -114,4 +125,7 @@ class _Axis:
         radius = (tf.gather_nd(self._reach, pairs) - overlap) / step + _CELLS
         first = tf.maximum(tf.cast(tf.math.ceil(center - radius), tf.int32), 0)
         last = tf.minimum(tf.cast(tf.floor(center + radius), tf.int32), cells - 1)
+        # A clamped last center is nearer than its place on the grid.
+        last_center = tf.gather(self._shapes.last, pairs[:, 1]) / step - 0.5
+        last = tf.where(tf.abs(last_center - center) <= radius, cells - 1, last)
         return first, tf.maximum(last - first + 1, 0)

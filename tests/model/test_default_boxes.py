@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from ssd300.model.default_boxes import ARTICLE, PAPER, default_boxes, digest, stage_offsets
+from ssd300.model.spec import CLAMPED, CLAMPED_COCO, PAPER_COCO, TORCHVISION
 
-SPECS = pytest.mark.parametrize("spec", [PAPER, ARTICLE], ids=lambda spec: spec.name)
+SPECS = pytest.mark.parametrize("spec", [PAPER, ARTICLE, PAPER_COCO, CLAMPED, TORCHVISION], ids=lambda spec: spec.name)
 
 CELLS = (38, 19, 10, 5, 3, 1)
 RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
@@ -163,3 +164,27 @@ def test_the_worked_example_of_the_article():
         if shared / (w * h + bw * bh - shared) >= 0.5:
             found.append(8732 - index)
     assert sorted(found) == [25, 27, 89, 91, 93, 119, 121, 123]
+
+
+@pytest.mark.parametrize(
+    ("clamped", "plain", "changed"),
+    [
+        (CLAMPED, PAPER, 134),  # conv8_2's last row and column 19 · 6 = 114, conv10_2's wide and tall 18, conv11_2's 2
+        (CLAMPED_COCO, PAPER_COCO, 116),  # without conv10_2's
+        (TORCHVISION, PAPER_COCO, 2),  # conv11_2's, of 261 · sqrt(2) = 369 pixels
+    ],
+    ids=lambda value: value.name if hasattr(value, "name") else "",
+)
+def test_clamping_changes_the_boxes_that_reach_over_and_no_others(clamped, plain, changed):
+    boxes, original = default_boxes(clamped), default_boxes(plain)
+    assert (boxes != original).any(axis=1).sum() == changed
+    cut = slice(0, 4) if clamped.clamp == "center" else slice(2, 4)
+    np.testing.assert_array_equal(boxes[:, cut], np.clip(original[:, cut], 0, 1))
+    np.testing.assert_array_equal(boxes[:, : cut.start], original[:, : cut.start])
+
+
+def test_a_clamped_center_lies_on_the_border():
+    # The last of conv8_2, centers 9.5 · 32 = 304 of 300, 111 pixels in the ratio 1/3.
+    expected = [1, 1, 111 / R3 / 300, 111 * R3 / 300]
+    np.testing.assert_allclose(default_boxes(CLAMPED)[8541], expected, rtol=1e-6)
+    assert default_boxes(PAPER)[8541][0] == pytest.approx(304 / 300)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from ssd300.model.layers import FusedBatchNormalization, L2Normalization, PixelNormalization
+from ssd300.model.spec import SSD_PIXELS, UNIT_PIXELS, VGG16_PIXELS, PixelSpec
 
 
 def config_round_trip(layer):
@@ -14,20 +15,28 @@ def config_round_trip(layer):
 
 def test_pixels_become_bgr_minus_the_means():
     pixels = np.array([[[[0, 100, 255], [1, 2, 3]]]], np.uint8)  # red, green, blue
+    # Blue - 104, green - 117, red - 123
+    normalized = PixelNormalization()(pixels)
+    assert normalized.dtype == tf.float32
+    np.testing.assert_array_equal(normalized, [[[[151, -17, -123], [-101, -115, -122]]]])
     # Blue - 103.939, green - 116.779, red - 123.68
     expected = [[[[151.061, -16.779, -123.68], [-100.939, -114.779, -122.68]]]]
-    normalized = PixelNormalization("bgr_mean")(pixels)
-    assert normalized.dtype == tf.float32
-    np.testing.assert_allclose(normalized, expected, rtol=1e-6)
+    np.testing.assert_allclose(PixelNormalization(VGG16_PIXELS)(pixels), expected, rtol=1e-6)
+
+
+def test_channels_means_and_scale_are_values():
+    pixels = np.array([[[[1, 2, 3]]]], np.uint8)
+    # ((1, 2, 3) - (1, 1, 1)) / 4
+    np.testing.assert_array_equal(PixelNormalization(PixelSpec("rgb", (1, 1, 1), 4))(pixels), [[[[0, 0.25, 0.5]]]])
 
 
 def test_unit_pixels_keep_their_order():
     pixels = np.array([[[[0, 51, 255]]]], np.uint8)
-    np.testing.assert_allclose(PixelNormalization("unit")(pixels), [[[[0.0, 0.2, 1.0]]]], rtol=1e-6)
+    np.testing.assert_allclose(PixelNormalization(UNIT_PIXELS)(pixels), [[[[0.0, 0.2, 1.0]]]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float32, np.float64])
-@pytest.mark.parametrize("mode", ["bgr_mean", "unit"])
+@pytest.mark.parametrize("mode", [SSD_PIXELS, UNIT_PIXELS], ids=["bgr", "unit"])
 def test_pixels_of_any_number_type_give_the_same(mode, dtype):
     pixels = np.arange(48).reshape(1, 4, 4, 3) * 5
     expected = PixelNormalization(mode)(pixels.astype(np.float32))
@@ -36,7 +45,21 @@ def test_pixels_of_any_number_type_give_the_same(mode, dtype):
 
 def test_an_unknown_pixel_mode_is_refused():
     with pytest.raises(ValueError, match="'bgr_mean' or 'unit', got 'rgb'"):
-        PixelNormalization("rgb")
+        PixelNormalization(mode="rgb")
+
+
+def test_a_layer_that_an_earlier_version_saved_keeps_its_pixels():
+    assert PixelNormalization.from_config({"name": "normalization", "mode": "bgr_mean"}).pixels == VGG16_PIXELS
+    assert PixelNormalization.from_config({"name": "normalization", "mode": "unit"}).pixels == UNIT_PIXELS
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"channels": "gbr"}, "got 'gbr'"), ({"mean": (1.0,)}, "three means"), ({"scale": 0.0}, "above 0")],
+)
+def test_wrong_pixels_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        PixelSpec(**wrong)
 
 
 def test_l2_normalization_divides_by_the_norm_over_channels_and_scales():
@@ -163,7 +186,7 @@ def test_fused_normalization_updates_its_statistics_inside_a_graph():
 @pytest.mark.parametrize(
     ("layer", "attributes"),
     [
-        (PixelNormalization("unit", name="pixels"), {"mode": "unit", "name": "pixels"}),
+        (PixelNormalization(UNIT_PIXELS, name="pixels"), {"pixels": UNIT_PIXELS, "name": "pixels"}),
         (L2Normalization(7.5, name="norm"), {"initial_scale": 7.5, "name": "norm"}),
         (FusedBatchNormalization(momentum=0.8, epsilon=1e-4, name="bn"), {"momentum": 0.8, "epsilon": 1e-4}),
     ],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ssd300.model import vgg16
+from ssd300.model.spec import UNIT_PIXELS, VGG16_PIXELS
 from ssd300.model.ssd300 import SSD300
 
 # (block, convolution, channels) of configuration D.
@@ -149,9 +150,9 @@ def test_a_small_classifier_gives_probabilities():
     assert probabilities.shape == (2, 5)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
     # Reversed channels and other means: the two kinds of pixels are told apart.
-    other = vgg16.VGG16(5, image_size=32, pixels="unit")
-    assert other.get_layer("normalization").mode == "unit"
-    assert model.get_layer("normalization").mode == "bgr_mean"
+    other = vgg16.VGG16(5, image_size=32, pixels=UNIT_PIXELS)
+    assert other.get_layer("normalization").pixels == UNIT_PIXELS
+    assert model.get_layer("normalization").pixels == VGG16_PIXELS
 
 
 def test_a_classifier_of_one_class_is_refused():

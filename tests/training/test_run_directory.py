@@ -6,6 +6,7 @@ import pytest
 
 from ssd300.datasets.classes import ClassList
 from ssd300.datasets.errors import InputError, StorageError
+from ssd300.model.spec import PAPER
 from ssd300.model.ssd300 import SSD300
 from ssd300.preprocessing.augmentation.settings import LIGHT_AUGMENTATION
 from ssd300.training.run_directory import RunConfig, RunDirectory, read_config
@@ -41,7 +42,7 @@ def test_a_configuration_goes_through_its_file(run):
 
 
 def test_the_model_s_arguments_come_from_settings_and_classes():
-    assert CONFIG.model_arguments() == {"num_classes": 3, "preset": "paper", "width": 0.02, "norm": "none"}
+    assert CONFIG.model_arguments() == {"num_classes": 3, "preset": PAPER, "width": 0.02, "norm": "none"}
 
 
 def test_a_second_run_in_a_folder_is_refused(run):

@@ -9,13 +9,13 @@ from hypothesis import given, settings, strategies as st
 
 from ssd300.model import box_coder, boxes as box_ops
 from ssd300.model.default_boxes import default_boxes
-from ssd300.model.spec import ARTICLE, PAPER
+from ssd300.model.spec import ARTICLE, CLAMPED, PAPER, TORCHVISION
 from ssd300.preprocessing.encoding import batch_matching
 from ssd300.preprocessing.encoding.candidates import candidate_pairs
 from ssd300.preprocessing.encoding.matching import match
 from ssd300.preprocessing.encoding.targets import encode_batch
 
-SPECS = pytest.mark.parametrize("spec", [PAPER, ARTICLE], ids=lambda spec: spec.name)
+SPECS = pytest.mark.parametrize("spec", [PAPER, ARTICLE, CLAMPED, TORCHVISION], ids=lambda spec: spec.name)
 WHOLE = [0, 0, 1, 1]
 
 

@@ -1,0 +1,93 @@
+"""Caffe's ``.caffemodel``, read with protobuf and a descriptor of the few fields that hold weights.
+
+Field numbers are those of ``caffe.proto`` on Caffe's branch ``ssd``, for today's layers and the earlier kind (V1).
+"""
+
+import math
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+
+from ssd300.datasets.errors import InputError
+from ssd300.model.weights.containers.stored import StoredTensors
+
+_KINDS = descriptor_pb2.FieldDescriptorProto
+# Message: fields of (name, number, type, or the message that it is, and whether it repeats).
+_MESSAGES: dict[str, tuple[tuple[str, int, Any, bool], ...]] = {
+    "BlobShape": (("dim", 1, _KINDS.TYPE_INT64, True),),
+    "BlobProto": (
+        ("num", 1, _KINDS.TYPE_INT32, False),
+        ("channels", 2, _KINDS.TYPE_INT32, False),
+        ("height", 3, _KINDS.TYPE_INT32, False),
+        ("width", 4, _KINDS.TYPE_INT32, False),
+        ("data", 5, _KINDS.TYPE_FLOAT, True),
+        ("shape", 7, "BlobShape", False),
+        ("double_data", 8, _KINDS.TYPE_DOUBLE, True),
+    ),
+    "LayerParameter": (("name", 1, _KINDS.TYPE_STRING, False), ("blobs", 7, "BlobProto", True)),
+    "V1LayerParameter": (("name", 4, _KINDS.TYPE_STRING, False), ("blobs", 6, "BlobProto", True)),
+    "NetParameter": (
+        ("name", 1, _KINDS.TYPE_STRING, False),
+        ("layers", 2, "V1LayerParameter", True),
+        ("layer", 100, "LayerParameter", True),
+    ),
+}
+
+
+@cache
+def net_parameter() -> type:
+    """The message class of a network."""
+    file = descriptor_pb2.FileDescriptorProto(name="ssd300/caffe.proto", package="ssd300.caffe", syntax="proto2")
+    for message, entries in _MESSAGES.items():
+        described = file.message_type.add(name=message)
+        for name, number, kind, repeated in entries:
+            one = described.field.add(name=name, number=number)
+            one.label = _KINDS.LABEL_REPEATED if repeated else _KINDS.LABEL_OPTIONAL
+            if isinstance(kind, str):
+                one.type, one.type_name = _KINDS.TYPE_MESSAGE, f".ssd300.caffe.{kind}"
+            else:
+                one.type = kind
+                one.options.packed = repeated
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("ssd300.caffe.NetParameter"))
+
+
+def read_caffemodel(path: Path) -> StoredTensors:
+    """The blobs of all layers, as ``layer.0`` (kernel) and ``layer.1`` (bias).
+
+    Raises:
+        InputError: the file is damaged, or no network of Caffe.
+    """
+    try:
+        net = net_parameter().FromString(path.read_bytes())  # type: ignore[attr-defined]
+    except (DecodeError, UnicodeDecodeError):
+        raise InputError(f"{path} is cut or damaged, or no file of weights that is known") from None
+    tensors: dict[str, np.ndarray] = {}
+    for layer in [*net.layer, *net.layers]:
+        for index, blob in enumerate(layer.blobs):
+            name = f"{layer.name}.{index}"
+            if name in tensors:
+                raise InputError(f"{path}: the layer {layer.name!a} is there twice")
+            tensors[name] = _array(blob, f"{path}: {ascii(name)[1:-1]}")
+    if not tensors:
+        raise InputError(
+            f"{path} is no file of weights that is known: it may be a network of Caffe, but without weights"
+        )
+    return StoredTensors("caffe", tensors)
+
+
+def _array(blob: Any, where: str) -> np.ndarray:
+    values = blob.data if len(blob.data) else blob.double_data
+    array = np.array(values, np.float32)
+    legacy = (blob.num, blob.channels, blob.height, blob.width)
+    shape = tuple(blob.shape.dim) if blob.HasField("shape") else legacy
+    if any(side < 0 for side in shape) or math.prod(shape) != array.size:
+        raise InputError(f"{where} has the shape {shape}, but {array.size} values")
+    array = array.reshape(shape)
+    # A vector of the earlier kind has four dimensions, too.
+    return array.reshape(-1) if len(shape) == 4 and shape[:3] == (1, 1, 1) else array

@@ -1,0 +1,68 @@
+"""Keras's HDF5 files of weights, as Keras 1 and 2 wrote them: a group per layer, its arrays named in an attribute."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ssd300.datasets.errors import InputError
+from ssd300.model.weights.containers.stored import StoredTensors, as_float32
+
+_MOST_BYTES = 4 << 30  # of all arrays; SSD300's have a tenth of it at most
+
+
+def read_keras_h5(path: Path) -> StoredTensors:
+    """The arrays of all layers as ``layer/kernel`` and the like.
+
+    Raises:
+        InputError: the file is damaged, or is not laid out as Keras does it.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            root = file.get("model_weights", file)
+            passed_over = tuple(name for name in file if "model_weights" in file and name != "model_weights")
+            tensors = dict(_arrays(root, path))
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError, AttributeError, MemoryError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = (str(error).splitlines() or [""])[0][:100]
+        raise InputError(f"{path} is cut or damaged, or no HDF5 file of Keras: {reason}") from None
+    if not tensors:
+        raise InputError(f"{path} holds no layers with weights in the layout of Keras 2 (attribute weight_names)")
+    return StoredTensors("keras", tensors, passed_over)
+
+
+def _arrays(root: Any, path: Path) -> Any:
+    total = 0
+    for layer in root:
+        # A link may lead to another file of this machine.
+        if not isinstance(root.get(layer, getlink=True), h5py.HardLink) or not isinstance(root[layer], h5py.Group):
+            raise InputError(f"{path}: expected a group per layer, but {layer!r} is none")
+        for stored in root[layer].attrs.get("weight_names", ()):
+            stored = stored.decode("utf-8", "replace") if isinstance(stored, bytes) else str(stored)
+            dataset = _dataset(root[layer], stored, path)
+            total += dataset.size * 4
+            if total > _MOST_BYTES:
+                raise InputError(f"{path} claims arrays of more than {_MOST_BYTES >> 30} GiB")
+            kind = stored.split("/")[-1].removesuffix(":0")
+            # Keras 1: conv1_1_W:0 and conv1_1_b:0.
+            kind = {"W": "kernel", "b": "bias"}.get(kind.removeprefix(f"{layer}_"), kind.removeprefix(f"{layer}_"))
+            yield f"{layer}/{kind}", as_float32(np.asarray(dataset[()]))
+
+
+def _dataset(group: Any, name: str, path: Path) -> Any:
+    """An array in a group, reached by no link, stored in this file alone."""
+    current = group
+    for part in name.strip("/").split("/"):
+        if not isinstance(current, h5py.Group) or not isinstance(current.get(part, getlink=True), h5py.HardLink):
+            raise InputError(f"{path}: the array {name!r} is not there")
+        current = current[part]
+    if (
+        not isinstance(current, h5py.Dataset)
+        or current.is_virtual
+        or current.external
+        or current.dtype.kind not in "fiu"
+    ):
+        raise InputError(f"{path}: {name!r} is no array of numbers in this file")
+    return current
