@@ -46,6 +46,8 @@ _EXTRA = {
 }
 _HEADS = [f"{values}_{stage}" for stage in range(6) for values in ("logits", "offsets")]
 _SOURCE_CHANNELS = (512, 1024, 512, 256, 256, 256)
+# Relative to what keeps the magnitude of activations; pixels, which conv1 sees first, are larger than what follows.
+_SPREAD = {"conv1": 1 / 8, "logits": 0.8, "offsets": 0.4}  # two convolutions of conv1: 1/64
 _VGG_INDEX = dict(zip(_BACKBONE, (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28, 31, 33), strict=True))
 
 
@@ -102,8 +104,8 @@ class Peer:
     def random_tensors(self, seed: int, *, width: float = 1.0) -> dict[str, np.ndarray]:
         """Tensors with the names, shapes and order of the file, float32, `width` of the channels.
 
-        Activations keep their magnitude from layer to layer; of the 8732 x classes scores some hundreds are over .01,
-        and the offsets move boxes by about a tenth of their size.
+        Activations keep their magnitude from layer to layer, 1 to 10. Of the 8732 x classes scores some thousands are
+        over .01, and the offsets move boxes by about a tenth of their size, so that many overlap.
         """
         rng = np.random.default_rng(seed)
         tensors = {}
@@ -118,16 +120,10 @@ class Peer:
             bias = rng.standard_normal(outputs, np.float32) * np.float32(0.1)
             if role.startswith("logits"):
                 # Most boxes are background, as with trained weights.
-                bias.reshape(-1, self.classes)[:, self.background] += BACKGROUND_BIAS
+                bias.reshape(-1, self.classes)[:, self.background] += 8.5 if self.classes <= 21 else 9.5
             tensors[self.kernel(role)] = kernel if self.axes == "HWIO" else kernel.transpose(3, 2, 0, 1).copy()
             tensors[self.bias(role)] = bias
         return tensors
-
-    @staticmethod
-    def _spread(role: str) -> float:
-        if role == "conv1_1":
-            return 1 / 64  # pixels are larger than what follows
-        return HEAD_SPREAD.get(role.split("_")[0], 1.0)
 
     def contents(self, tensors: dict[str, np.ndarray]) -> Any:
         """What the file holds around the tensors: a `.pth` of a training run has its optimizer and more."""
@@ -151,8 +147,6 @@ class Peer:
         return tuple(_caffe_layers(self)) if self.project in ("caffe", "ssd_keras") else ()
 
 
-HEAD_SPREAD = {"logits": 0.8, "offsets": 0.4}
-BACKGROUND_BIAS = np.float32(8.0)
 
 
 def _scaled(channels: int, width: float) -> int:
