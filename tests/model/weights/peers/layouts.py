@@ -115,7 +115,7 @@ class Peer:
                 continue
             size, inputs, outputs = self.kernel_shape(role, width)
             kernel = rng.standard_normal((size, size, inputs, outputs), np.float32) * np.float32(
-                self._spread(role) * (2 / (size * size * inputs)) ** 0.5
+                _SPREAD.get(role.split("_")[0], 1.0) * (2 / (size * size * inputs)) ** 0.5
             )
             bias = rng.standard_normal(outputs, np.float32) * np.float32(0.1)
             if role.startswith("logits"):
