@@ -147,8 +147,6 @@ class Peer:
         return tuple(_caffe_layers(self)) if self.project in ("caffe", "ssd_keras") else ()
 
 
-
-
 def _scaled(channels: int, width: float) -> int:
     return max(8, round(channels * width))
 

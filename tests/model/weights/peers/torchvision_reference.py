@@ -71,10 +71,13 @@ def resize(image: np.ndarray) -> np.ndarray:
     image = image.astype(np.float32)
     for axis in (0, 1):
         length = image.shape[axis]
-        position = ((np.arange(300) + 0.5) * (length / 300) - 0.5).clip(0, None)
+        # In float32, as in torch: on 1,000 rows that is a hundredth of a gray level.
+        position = (
+            (np.arange(300, dtype=np.float32) + np.float32(0.5)) * np.float32(length / 300) - np.float32(0.5)
+        ).clip(0)
         before = position.astype(int)
         after = np.minimum(before + 1, length - 1)
-        part = (position - before).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(3)])
+        part = (position - before.astype(np.float32)).reshape([-1 if i == axis else 1 for i in range(3)])
         image = image.take(before, axis) * (1 - part) + image.take(after, axis) * part
     return image
 
