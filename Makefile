@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
-.PHONY: demo test test-slow lint format types benchmarks flink clean
+.PHONY: demo test test-slow lint format types benchmarks flink peers clean
 .DEFAULT_GOAL := demo
 
 $(STAMP): setup.py pyproject.toml
@@ -38,6 +38,10 @@ types: $(STAMP)
 # What the test of the Beam job on Flink needs; without it that test skips.
 flink: $(STAMP)
 	$(BIN)/python tests/flink/fetch.py .flink
+
+# What the test against torchvision's own SSD300 needs (torch, a large download); without it that test skips.
+peers: $(STAMP)
+	$(BIN)/python -m pip install --quiet --editable '.[peers]'
 
 benchmarks: $(STAMP)
 	$(BIN)/python -m pip install --quiet --editable '.[benchmarks]'
