@@ -17,6 +17,20 @@ VOC_NAMES = (
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 
+# COCO's 80 in the order of their ids, which the released models number from 1 without gaps.
+COCO_NAMES = (
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",
+    "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee",
+    "skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard",
+    "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich",
+    "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed",
+    "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven",
+    "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
+)  # fmt: skip
+# The ids, 1 to 90, that no class has.
+COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+
 
 def fold(name: str) -> str:
     """A class name as it is used everywhere: in Unicode's composed form (NFC), each run of whitespace one space.
@@ -86,7 +100,15 @@ class ClassList:
         return (background, *self.names)
 
 
+def _coco_by_id() -> tuple[str, ...]:
+    names = iter(COCO_NAMES)
+    return tuple(f"N/A {label}" if label in COCO_GAPS else next(names) for label in range(1, 91))
+
+
 VOC = ClassList(VOC_NAMES)
+COCO = ClassList(COCO_NAMES)
+COCO91 = ClassList(_coco_by_id())  # torchvision's: the label is COCO's id
+KNOWN_LISTS = {"voc": VOC, "coco": COCO, "coco91": COCO91}
 
 
 def read_class_file(path: str | Path) -> ClassList:

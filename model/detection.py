@@ -72,6 +72,8 @@ def suppress(boxes: tf.Tensor, scores: tf.Tensor, *, spec: SuppressionSpec) -> D
         scores = scores * best
     if spec.clip_first:
         boxes = box_ops.clip(boxes)
+    if spec.drop_empty:
+        scores = tf.where(box_ops.area(box_ops.clip(boxes))[..., None] > 0, scores, 0.0)
     if spec.candidates is None:
         return _suppress_all(boxes, scores, spec)
     # One image at a time: [C, N, N] overlaps of a whole batch would take a gigabyte.

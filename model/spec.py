@@ -82,6 +82,7 @@ class SuppressionSpec:
         keep_per_class: the same for each class, before `keep`; None for no such limit.
         stage_candidates: highest-scoring pairs of default box and class of a feature map that take part; None for all.
         clip_first: whether boxes are cut at the borders of the image before they are compared, not only at the end.
+        drop_empty: whether boxes of which nothing is inside the image are dropped.
     """
 
     method: Literal["greedy", "average"] = "greedy"
@@ -92,6 +93,7 @@ class SuppressionSpec:
     keep_per_class: int | None = None
     stage_candidates: int | None = None
     clip_first: bool = False
+    drop_empty: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in ("greedy", "average"):

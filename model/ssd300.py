@@ -1,7 +1,8 @@
 """The SSD300 network (paper section 2.1 and figure 2): VGG16, the extra stages, and the heads on six feature maps."""
 
 import math
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 from keras import layers
@@ -9,6 +10,9 @@ from keras import layers
 from ssd300.model import vgg16
 from ssd300.model.layers import FusedBatchNormalization, L2Normalization, PixelNormalization
 from ssd300.model.spec import IMAGE_SIZE, Spec, earlier_spec, spec_named
+
+if TYPE_CHECKING:
+    from ssd300.model.weights.load import ClassList, ImportedWeights
 
 
 @keras.saving.register_keras_serializable("ssd300")
@@ -69,6 +73,18 @@ class SSD300(keras.Model):
         model = cls(**config)
         model.trainable = trainable
         return model
+
+    @classmethod
+    def from_weights(
+        cls, path: str | Path, *, classes: "ClassList | None" = None, channels: Literal["rgb", "bgr"] | None = None
+    ) -> "ImportedWeights":
+        """The network of another project's file of trained weights, with its class list and passport.
+
+        See `ssd300.model.weights.load.load_trained` for the arguments and errors.
+        """
+        from ssd300.model.weights.load import load_trained
+
+        return load_trained(path, classes=classes, channels=channels)
 
 
 def _stages(pixels: Any, spec: Spec, *, width: float, norm: str) -> dict[str, Any]:

@@ -79,6 +79,8 @@ def test_there_are_sources_in_every_folder():
 
 def breaks_the_rule(importer: tuple[str, ...], imported: tuple[str, ...]) -> bool:
     """Whether a module may not import another; both as the parts of their names, without ``ssd300``."""
+    if importer[:2] == ("model", "weights") and imported[0] == "datasets":
+        return False  # weights come with class lists, and with files that people have to fix
     if importer[0] != imported[0]:
         return imported[0] not in MAY_IMPORT[importer[0]]
     if importer[0] != "preprocessing" or len(importer) == 1 or len(imported) == 1 or importer[1] == imported[1]:
@@ -100,6 +102,8 @@ def test_the_import_rule(path):
     ("importer", "imported", "breaks"),
     [
         ("model.spec", "datasets.errors", True),
+        ("model.weights.load", "datasets.classes", False),
+        ("model.weights.load", "training.settings", True),
         ("datasets.record", "model.spec", True),
         ("datasets.record", "datasets.sources.base", False),
         ("preprocessing.plan", "training.settings", True),

@@ -32,6 +32,13 @@ class RunConfig:
     spec: Spec = PAPER  # of the network, its input and its output
     imported: str | None = None  # format of the weights' file, of a run that was not trained but imported
 
+    @property
+    def own_dataset(self) -> str:
+        """Folder of the dataset that the run was trained on; InputError if it was imported and has none."""
+        if self.imported is not None:
+            raise InputError("the run holds imported weights and has no dataset of its own; name one")
+        return self.settings.dataset
+
     def model_arguments(self) -> dict[str, Any]:
         """Arguments of `SSD300`."""
         settings = self.settings
@@ -125,6 +132,7 @@ class RunDirectory:
 
     def save_checkpoint(self, model: SSD300, step: int, *, keep: int) -> Path:
         """Saves weights and optimizer atomically, and keeps only the `keep` newest checkpoints."""
+        self._checkpoints.mkdir(parents=True, exist_ok=True)
         path = self._checkpoints / f"step-{step:08d}.weights.h5"
         save_weights(model, path)
         for _, old in self.checkpoints()[:-keep]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import chain
 
-from ssd300.datasets.classes import VOC, ClassList, from_names, read_class_file
+from ssd300.datasets.classes import KNOWN_LISTS, ClassList, from_names, read_class_file
 from ssd300.datasets.errors import InputError
 from ssd300.datasets.faults import RejectedError, most_frequent
 from ssd300.datasets.sources.base import Source
@@ -52,13 +52,13 @@ def tree_names(sources: Sequence[Source]) -> dict[str, str]:
 
 
 def resolve_classes(text: str, sources: Sequence[Source]) -> ClassList:
-    """The class list that a ``--classes`` argument means: ``voc``, ``auto`` or a file.
+    """The class list that a ``--classes`` argument means: ``voc`` or another known list, ``auto``, or a file.
 
     Raises:
         InputError: the file cannot be read, or the annotations name no class; the message says why.
     """
-    if text == "voc":
-        return VOC
+    if text in KNOWN_LISTS:
+        return KNOWN_LISTS[text]
     if text != "auto":
         return read_class_file(text)
     names: list[str] = []

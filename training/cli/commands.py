@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ssd300.datasets.classes import VOC
+from ssd300.datasets.classes import KNOWN_LISTS, VOC, read_class_file
 from ssd300.datasets.errors import InputError
 from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION, PRESETS, Augmentation
 from ssd300.preprocessing.runners.execution import Execution
@@ -47,6 +47,7 @@ class Command:
 _FOLDER: dict[str, Any] = {"metavar": "FOLDER", "path": True}
 _LOCAL_FOLDER: dict[str, Any] = {"metavar": "FOLDER", "local": True}
 _LOCAL_FILE: dict[str, Any] = {"metavar": "FILE", "local": True}
+_POSITIONAL_FILE: dict[str, Any] = {**_LOCAL_FILE, "positional": True}
 _CHANGES: dict[str, Any] = {"metavar": "NAME=VALUE", "flag": "augment"}
 
 
@@ -94,9 +95,10 @@ class _PreprocessOptions:
     check: bool = option(False, "read, check and report everything, write no records")
     classes: str = option(
         "voc",
-        "voc, auto (all that occur in the annotations), or a file with one name per line",
+        "voc, coco, coco91 (labels are COCO's ids), auto (all that occur in the annotations), or a file with one name "
+        "per line",
         group="encoding",
-        path=("voc", "auto"),
+        path=(*KNOWN_LISTS, "auto"),
     )
     changes: tuple[str, ...] = option(
         (),
@@ -202,7 +204,10 @@ def _train(given: Given) -> None:
         run = resume(options.output, **_changes(given, stored.augmentation, stored.copies))
     else:
         if options.config is not None:
-            stored = read_config(options.config).settings
+            config = read_config(options.config)
+            if options.dataset is None:
+                given = {**given, "dataset": config.own_dataset}
+            stored = config.settings
             settings = replace(stored, **_changes(given, stored.augmentation, stored.copies))
         elif options.dataset is None:
             raise InputError("expected the folder of an encoded dataset, --config or --resume")
@@ -217,6 +222,36 @@ def _changes(given: Given, augmentation: Augmentation, copies: bool = False) -> 
     """The settings that were given, with the augmentation that they make of the one to start from."""
     names = {one.name for one in fields(TrainSettings)} - {"augmentation"}
     return {name: given[name] for name in names & given.keys()} | _augmentation(given, augmentation, copies)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ImportOptions:
+    file: str = option(
+        help="trained weights: .caffemodel, Keras's .h5, PyTorch's .pth, Chainer's .npz", **_POSITIONAL_FILE
+    )
+    output: str = option(help="folder of the run that is made", **_LOCAL_FOLDER)
+    classes: str | None = option(
+        None,
+        "names of the file's classes: voc, coco, coco91, or a file with one name per line",
+        shown="as many as the file has: VOC's or COCO's",
+        path=tuple(KNOWN_LISTS),
+    )
+    channels: Literal["rgb", "bgr"] | None = option(
+        None, "order of the colors that the network was trained with", shown="the project's"
+    )
+
+
+def _import_weights(given: Given) -> None:
+    options = build(_ImportOptions, given)
+    name = options.classes
+    classes = None if name is None else KNOWN_LISTS.get(name) or read_class_file(name)
+    import_tensorflow(gpus=False)
+    from ssd300.model.weights.passport import passport_table
+    from ssd300.training.import_weights import import_weights
+
+    run, imported = import_weights(options.file, options.output, classes=classes, channels=options.channels)
+    say(passport_table(imported.passport))
+    say(f"\nwrote {run.path}; passport.json names the origin of each tensor")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +270,7 @@ def _evaluate(given: Given) -> None:
     from ssd300.training.run_directory import RunDirectory
 
     run = RunDirectory(options.run)
-    dataset = EncodedDataset.open(options.dataset or run.read_config().settings.dataset)
+    dataset = EncodedDataset.open(options.dataset or run.read_config().own_dataset)
     output = Path(options.output or run.path / f"evaluation-{settings.split}")
     say(f"evaluating on {describe_device()}", file=sys.stderr)
     say(metrics_table(evaluate(run, dataset, output, settings)))
@@ -283,6 +318,9 @@ COMMANDS = {
         (_InspectOptions, InspectSettings, _AugmentationOptions),
     ),
     "train": Command(_train, "train on an encoded dataset", (_TrainOptions, TrainSettings, _AugmentationOptions)),
+    "import-weights": Command(
+        _import_weights, "make a run of another project's trained SSD300 weights", (_ImportOptions,)
+    ),
     "evaluate": Command(_evaluate, "compute VOC average precision", (_EvaluateOptions, EvaluateSettings)),
     "predict": Command(_predict, "detect objects on images", (_PredictOptions, PredictSettings)),
 }
