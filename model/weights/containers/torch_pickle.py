@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 
@@ -167,11 +167,33 @@ class _Unpickler(pickle.Unpickler):
         return _Storage(key, dtype, _whole(view[2]), first=_whole(view[1]))
 
 
+class _Bounded:
+    """A file from which no more is asked than it has: reading allocates what is asked for."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._size = file.seek(0, io.SEEK_END)
+
+    def read(self, count: int) -> bytes:
+        left = self._size - self._file.tell()
+        if count > left:
+            raise _FileError(f"its pickle claims {count} more bytes, {left} are there")
+        return self._file.read(count)
+
+    def readline(self) -> bytes:
+        return self._file.readline(1 << 20)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
 def _check_operations(file: BinaryIO) -> None:
     """Moves behind a pickle; _FileError if it claims more than is there or has operations that no such file has."""
     start = file.tell()
+    bounded = _Bounded(file)
+    file.seek(start)
     tuples = 0
-    for count, (operation, argument, _) in enumerate(pickletools.genops(file), start=1):
+    for count, (operation, argument, _) in enumerate(pickletools.genops(cast(IO[bytes], bounded)), start=1):
         tuples += operation.name.startswith("TUPLE")
         if operation.name in _REFUSED_OPERATIONS:
             raise _FileError(f"its pickle has the operation {operation.name}")
@@ -342,8 +364,8 @@ def _collect(container: str, content: Any, data_of: Callable[[str], bytes], orde
 def _state_dict(content: Any) -> tuple[dict[str, _Tensor], tuple[str, ...]]:
     """The dictionary with the most tensors, at the top or under one of the usual keys, and the names of the rest."""
     if not isinstance(content, dict):
-        kind = getattr(type(content), "named", type(content).__name__)
-        raise _FileError(f"expected a dictionary of tensors (a state_dict), found {_short(kind)}")
+        kind = str(getattr(type(content), "named", type(content).__name__))
+        raise _FileError(f"expected a dictionary of tensors (a state_dict), found {ascii(kind)[1:-1][:60]}")
     options = {"": content}
     options |= {key: value for key in _STATE_KEYS if isinstance(value := dict.get(content, key), dict)}
     counts = {key: sum(isinstance(value, _Tensor) for value in dict.values(one)) for key, one in options.items()}

@@ -130,7 +130,10 @@ def torch_file(folder, change):
         ),
         (lambda t: t.update({"vgg.31.weight": np.zeros(7, np.float32)}), r"vgg.31.weight has the shape \(7,\)"),
         (lambda t: t["vgg.31.weight"].fill(np.nan), "vgg.31.weight holds NaN"),
-        (lambda t: t.update({"conf.0.bias": np.zeros(13, np.float32)}), "conf.0.bias has 13 values; expected a multiple of 4"),
+        (
+            lambda t: t.update({"conf.0.bias": np.zeros(13, np.float32)}),
+            "conf.0.bias has 13 values; expected a multiple of 4",
+        ),
         (
             lambda t: t.update({"conf.0.bias": np.zeros(8, np.float32)}),
             "differ in their number of classes: conf.0.b",
