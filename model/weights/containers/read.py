@@ -9,7 +9,7 @@ from ssd300.model.weights.containers.caffemodel import read_caffemodel
 from ssd300.model.weights.containers.keras_h5 import read_keras_h5
 from ssd300.model.weights.containers.npz import read_npz
 from ssd300.model.weights.containers.stored import StoredTensors
-from ssd300.model.weights.containers.torch_pickle import LEGACY_SIGNATURE, read_torch_legacy, read_torch_zip
+from ssd300.model.weights.containers.torch_files import LEGACY_SIGNATURE, read_torch_legacy, read_torch_zip
 
 EXPECTED = "expected trained weights: .caffemodel, Keras's .h5, PyTorch's .pth or Chainer's .npz"
 

@@ -21,10 +21,9 @@ from ssd300.model.ssd300 import SSD300
 VARIANTS = {
     **PEERS,
     "caffe COCO": replace(PEERS["caffe"], classes=81, sizes=COCO_SIZES),
-    "ssd_keras COCO": replace(PEERS["ssd_keras"], classes=81, sizes=COCO_SIZES),
 }
 OLD = {"caffe", "ssd.pytorch"}  # also in the earlier form of their container
-FILES = [(name, False) for name in VARIANTS] + [(name, True) for name in VARIANTS if name in OLD]
+FILES = [(name, False) for name in VARIANTS] + [(name, True) for name in sorted(OLD)]
 CLASSES = {21: VOC, 81: COCO, 91: COCO91}
 
 
