@@ -24,9 +24,9 @@ _MESSAGES: dict[str, tuple[tuple[str, int, Any, bool], ...]] = {
         ("channels", 2, _KINDS.TYPE_INT32, False),
         ("height", 3, _KINDS.TYPE_INT32, False),
         ("width", 4, _KINDS.TYPE_INT32, False),
-        ("data", 5, _KINDS.TYPE_FLOAT, True),
+        ("data", 5, _KINDS.TYPE_BYTES, True),  # packed floats, whose bytes NumPy reads a hundred times faster
         ("shape", 7, "BlobShape", False),
-        ("double_data", 8, _KINDS.TYPE_DOUBLE, True),
+        ("double_data", 8, _KINDS.TYPE_BYTES, True),  # the same of doubles
     ),
     "LayerParameter": (("name", 1, _KINDS.TYPE_STRING, False), ("blobs", 7, "BlobProto", True)),
     "V1LayerParameter": (("name", 4, _KINDS.TYPE_STRING, False), ("blobs", 6, "BlobProto", True)),
@@ -51,7 +51,7 @@ def net_parameter() -> type:
                 one.type, one.type_name = _KINDS.TYPE_MESSAGE, f".ssd300.caffe.{kind}"
             else:
                 one.type = kind
-                one.options.packed = repeated
+                one.options.packed = repeated and kind != _KINDS.TYPE_BYTES
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("ssd300.caffe.NetParameter"))
@@ -82,8 +82,10 @@ def read_caffemodel(path: Path) -> StoredTensors:
 
 
 def _array(blob: Any, where: str) -> np.ndarray:
-    values = blob.data if len(blob.data) else blob.double_data
-    array = np.array(values, np.float32)
+    content, dtype = (b"".join(blob.data), "<f4") if len(blob.data) else (b"".join(blob.double_data), "<f8")
+    if len(content) % np.dtype(dtype).itemsize:
+        raise InputError(f"{where} has {len(content)} bytes, no whole number of values")
+    array = np.frombuffer(content, dtype).astype(np.float32)
     legacy = (blob.num, blob.channels, blob.height, blob.width)
     shape = tuple(blob.shape.dim) if blob.HasField("shape") else legacy
     if any(side < 0 for side in shape) or math.prod(shape) != array.size:

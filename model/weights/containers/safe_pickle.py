@@ -198,7 +198,7 @@ def _check_operations(file: BinaryIO) -> None:
 
 
 def load(file: BinaryIO) -> Any:
-    """The next pickled object of a file, with inert objects and descriptions of tensors; nothing that it names is called.
+    """The next pickled object of a file, with inert objects and descriptions of tensors; nothing it names is called.
 
     Raises:
         UnusableFileError: it claims what the file does not have, or is no pickle of tensors; Python's own errors of a
