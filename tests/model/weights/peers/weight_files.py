@@ -133,15 +133,15 @@ def _blob(array: np.ndarray, *, v1: bool) -> bytes:
 
 def write_caffemodel(path: Path, layers: list[tuple[str, str, list[np.ndarray]]], *, v1: bool = False) -> None:
     """Name, type and blobs of each layer, as Caffe's protobuf has them, or its first version (V1); bytes by hand."""
-    content = _field(1, b"VGG_VOC0712_SSD_300x300_train")
+    parts = [_field(1, b"VGG_VOC0712_SSD_300x300_train")]
     for name, kind, blobs in layers:
         numbers = (4, None, 6, 2) if v1 else (1, 2, 7, 100)  # name, type (in V1 a number), blobs, layer
         layer = _field(numbers[0], name.encode())
         if numbers[1] is not None:
             layer += _field(numbers[1], kind.encode())
         layer += b"".join(_field(numbers[2], _blob(blob, v1=v1)) for blob in blobs)
-        content += _field(numbers[3], layer)
-    path.write_bytes(content)
+        parts.append(_field(numbers[3], layer))
+    path.write_bytes(b"".join(parts))
 
 
 def write_keras_h5(path: Path, layers: dict[str, dict[str, np.ndarray]]) -> None:
