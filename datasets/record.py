@@ -106,8 +106,10 @@ class Record:
             **_by_key(TARGETS, *self.targets),
             **_by_key(FLIPPED, *self.flipped_targets),
         }
-        features = {key: _feature(value, _COLUMNS[key].stored) for key, value in values.items()}
-        example = tf.train.Example(features=tf.train.Features(feature=features))
+        example = tf.train.Example()
+        features = example.features.feature
+        for key, value in values.items():
+            _FILL[key](features[key], value)
         return example.SerializeToString(deterministic=True)
 
 
@@ -115,13 +117,26 @@ def _by_key(part: str, *columns: Any) -> dict[str, Any]:
     return {f"{part}/{name}": column for name, column in zip(_ROWS[part], columns, strict=True)}
 
 
-def _feature(value: Any, stored: tf.DType) -> tf.train.Feature:
-    if stored == tf.string:
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-    values = np.asarray(value, stored.as_numpy_dtype).ravel().tolist()
-    if stored == tf.float32:
-        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+def _fill_bytes(feature: tf.train.Feature, value: bytes) -> None:
+    feature.bytes_list.value.append(value)
+
+
+def _fill_floats(feature: tf.train.Feature, value: Any) -> None:
+    # An empty list is a list, too: the kind of the feature must be there.
+    feature.float_list.SetInParent()
+    feature.float_list.value.extend(np.asarray(value, np.float32).ravel().tolist())
+
+
+def _fill_integers(feature: tf.train.Feature, value: Any) -> None:
+    feature.int64_list.SetInParent()
+    feature.int64_list.value.extend([value] if isinstance(value, int) else np.asarray(value, np.int64).ravel().tolist())
+
+
+# What writes a column, chosen once: comparing TensorFlow's dtypes for each value took as long as writing it.
+_FILL = {
+    key: {tf.string: _fill_bytes, tf.float32: _fill_floats}.get(column.stored, _fill_integers)
+    for key, column in _COLUMNS.items()
+}
 
 
 def parse(serialized: tf.Tensor) -> dict[str, Any]:
