@@ -1,5 +1,6 @@
 """VGG16 (Simonyan and Zisserman 2014, configuration D): the convolutions of SSD300, and the classifier."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,13 @@ def features(pixels: Any, *, width: float = 1.0, norm: str = "none") -> dict[str
     return {name: stages[name] for name in ("conv4_3", "conv5_3")}
 
 
-_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"  # as Keras names it
+# Name, as Keras has it, and MD5 of its files: the convolutions alone, and with the classifier (553 MB).
+_FILES = {
+    "imagenet": ("vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5", "6d6bbae143d832006294945121d1f1fc"),
+    "imagenet-full": ("vgg16_weights_tf_dim_ordering_tf_kernels.h5", "64373286793e3c8b2b4e3219cbf3544b"),
+}
+# The classifier's layers: name here, name in the file, and positions along a side that a unit sees.
+_DENSE = (("fc6", "fc1", 7), ("fc7", "fc2", 1))
 
 
 def VGG16(classes: int = 1000, *, image_size: int = 224, pixels: PixelSpec = VGG16_PIXELS) -> keras.Model:
@@ -87,26 +94,66 @@ def VGG16(classes: int = 1000, *, image_size: int = 224, pixels: PixelSpec = VGG
 
 
 def load_weights(model: keras.Model, weights: str | Path) -> None:
-    """Puts VGG16's ImageNet convolutions into `model` (SSD300 or VGG16, full width, without batch normalization).
+    """Puts VGG16's ImageNet weights into `model` (SSD300 or VGG16, full width, without batch normalization).
+
+    All convolutions are filled; of a file with the classifier's head also SSD300's fc6 and fc7, which are the
+    classifier's first two layers, decimated (see `decimate`).
 
     Args:
-        weights: path of a file in the layout of Keras's applications (with or without the classifier's head, which is
-            left out), or ``imagenet``, which Keras downloads and keeps in its cache.
+        weights: path of a file in the layout of Keras's applications, with or without the classifier's head;
+            ``imagenet`` or ``imagenet-full``, the one without and the one with it, which Keras downloads and keeps in
+            its cache.
 
     Raises:
         ValueError: the file lacks a convolution, or a shape differs from the model's.
     """
-    if str(weights) == "imagenet":
-        weights = _download()
+    if str(weights) in _FILES:
+        weights = _download(*_FILES[str(weights)])
     path = Path(weights)
     if not path.is_file():
-        raise ValueError(f"weights must be 'imagenet' or a file, got {path}: no such file")
-    for layer, arrays in _read_convolutions(model, path):  # all are read and checked before the first is set
+        raise ValueError(f"weights must be {', '.join(_FILES)} or a file, got {path}: no such file")
+    for layer, arrays in _read(model, path):  # all are read and checked before the first is set
         layer.set_weights(arrays)
 
 
-def _read_convolutions(model: keras.Model, path: Path) -> list[tuple[keras.layers.Layer, list[np.ndarray]]]:
-    """The model's convolutions with their kernels and biases in the file."""
+def decimate(kernel: np.ndarray, bias: np.ndarray, shape: Sequence[int], *, size: int) -> list[np.ndarray]:
+    """A dense layer as a smaller convolution, by leaving out rows, columns and channels at equal distances.
+
+    Caffe's VGG16 with a reduced fc6 and fc7, which the released SSD started from: of fc6, 7x7 positions of 512
+    channels to 4096, every third row and column and every fourth output; of fc7 every fourth input and output.
+
+    Args:
+        kernel: of the dense layer, ``[size * size * inputs, outputs]``, the inputs flattened as height, width,
+            channels.
+        bias: of the dense layer, ``[outputs]``.
+        shape: of the convolution's kernel, ``(height, width, inputs, outputs)``.
+        size: positions along a side of what the dense layer sees.
+
+    Returns:
+        Kernel, of that shape, and bias of the convolution.
+
+    Raises:
+        ValueError: the sizes are no multiples of each other.
+    """
+    height, width, inputs, outputs = shape
+    channels = kernel.shape[0] // (size * size)
+    fits = (
+        kernel.ndim == 2
+        and kernel.shape == (size * size * channels, len(bias))
+        and channels % inputs == 0
+        and kernel.shape[1] % outputs == 0
+        and height == width <= size
+    )
+    if not fits:
+        raise ValueError(f"a dense layer of {kernel.shape} cannot be decimated to a convolution of {tuple(shape)}")
+    step = 1 if height == 1 else (size - 1) // (height - 1)  # 3 for 7 positions of which 3 are kept
+    every_input, every_output = channels // inputs, kernel.shape[1] // outputs
+    positions = kernel.reshape(size, size, channels, -1)[: step * height : step, : step * width : step]
+    return [np.ascontiguousarray(positions[:, :, ::every_input, ::every_output]), bias[::every_output].copy()]
+
+
+def _read(model: keras.Model, path: Path) -> list[tuple[keras.layers.Layer, list[np.ndarray]]]:
+    """The model's layers with their kernels and biases in the file."""
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -116,13 +163,9 @@ def _read_convolutions(model: keras.Model, path: Path) -> list[tuple[keras.layer
         for block, (count, _) in enumerate(BLOCKS, start=1):
             for index in range(1, count + 1):
                 layer, stored = model.get_layer(f"conv{block}_{index}"), f"block{block}_conv{index}"
-                # Files of Keras's applications list the arrays' names, kernel first, in an attribute.
                 if stored not in file or "weight_names" not in file[stored].attrs:
                     raise ValueError(f"{path}: expected the layers of Keras's VGG16, but {stored} is not there")
-                try:
-                    arrays = [file[stored][name][()] for name in file[stored].attrs["weight_names"]]
-                except (OSError, KeyError) as error:
-                    raise ValueError(f"{path}: {stored} cannot be read, the file is damaged: {error}") from None
+                arrays = _arrays(file, stored, path)
                 expected = [tuple(variable.shape) for variable in layer.weights]
                 if [array.shape for array in arrays] != expected:
                     raise ValueError(
@@ -130,18 +173,34 @@ def _read_convolutions(model: keras.Model, path: Path) -> list[tuple[keras.layer
                         f" expects {expected}; VGG16 weights fit a model of width 1 without batch normalization"
                     )
                 found.append((layer, arrays))
+        for name, stored, size in _DENSE:
+            layer = next((one for one in model.layers if one.name == name), None)
+            if stored in file and isinstance(layer, layers.Conv2D):
+                try:
+                    kernel, bias = _arrays(file, stored, path)
+                    found.append((layer, decimate(kernel, bias, layer.kernel.shape, size=size)))
+                except (ValueError, TypeError) as error:
+                    raise ValueError(f"{path}: {stored}: {error}") from None
     return found
 
 
-def _download() -> str:
+def _arrays(file: Any, stored: str, path: Path) -> list[np.ndarray]:
+    """A layer's arrays: files of Keras's applications list their names, kernel first, in an attribute."""
+    try:
+        return [file[stored][name][()] for name in file[stored].attrs["weight_names"]]
+    except (OSError, KeyError) as error:
+        raise ValueError(f"{path}: {stored} cannot be read, the file is damaged: {error}") from None
+
+
+def _download(file: str, md5: str) -> str:
     try:
         return keras.utils.get_file(
-            _FILE,
-            f"https://storage.googleapis.com/tensorflow/keras-applications/vgg16/{_FILE}",
+            file,
+            f"https://storage.googleapis.com/tensorflow/keras-applications/vgg16/{file}",
             cache_subdir="models",
-            file_hash="6d6bbae143d832006294945121d1f1fc",
+            file_hash=md5,
         )
     except Exception as error:  # Keras raises a bare Exception where there is no network
         raise ValueError(
-            f"the ImageNet weights cannot be downloaded: {error}; give the file {_FILE}, or train without them (none)"
+            f"the ImageNet weights cannot be downloaded: {error}; give the file {file}, or train without them (none)"
         ) from None

@@ -38,9 +38,10 @@ class TrainSettings:
     norm: Literal["none", "batch"] = option("none", "normalization after each convolution")
     weights: str = option(
         "imagenet",
-        "VGG16's weights: imagenet (downloaded by Keras), a Keras notop file, or none",
+        "VGG16's weights: imagenet (convolutions, downloaded by Keras), imagenet-full (fc6 and fc7 too, 553 MB), a "
+        "file of Keras's VGG16, or none",
         metavar="WEIGHTS",
-        path=("imagenet", "none"),
+        path=("imagenet", "imagenet-full", "none"),
     )
     init_from: str | None = option(
         None,

@@ -89,6 +89,66 @@ def test_imagenet_is_downloaded(model, tmp_path, monkeypatch):
     assert len(options["file_hash"]) == 32  # MD5: a damaged download is refused
 
 
+def add_classifier(path, channels=64, units=512):
+    """Adds the classifier's dense layers, of a network of width .125."""
+    random, written = np.random.default_rng(1), {}
+    with h5py.File(path, "a") as file:
+        for stored, inputs in (("fc1", 49 * channels), ("fc2", units)):
+            arrays = [random.normal(size=(inputs, units)), random.normal(size=units)]
+            file.create_group(stored).attrs["weight_names"] = [f"{stored}_W_1:0", f"{stored}_b_1:0"]
+            for end, array in zip("Wb", arrays, strict=True):
+                file[stored][f"{stored}_{end}_1:0"] = array.astype(np.float32)
+            written[stored] = [array.astype(np.float32) for array in arrays]
+    return written
+
+
+def test_a_classifier_s_dense_layers_are_decimated(model, tmp_path):
+    write_weights(tmp_path / "vgg16.h5", narrow())
+    dense = add_classifier(tmp_path / "vgg16.h5")
+    vgg16.load_weights(model, tmp_path / "vgg16.h5")
+    kernel, bias = model.get_layer("fc6").get_weights()
+    assert kernel.shape == (3, 3, 64, 128)
+    for row, column, channel, unit in ((0, 0, 0, 0), (1, 2, 5, 7), (2, 1, 63, 127)):
+        # Rows and columns 0, 3, 6 of 7; of the units every fourth; a position's channels lie together.
+        place = ((3 * row) * 7 + 3 * column) * 64 + channel
+        assert kernel[row, column, channel, unit] == dense["fc1"][0][place, 4 * unit]
+    np.testing.assert_array_equal(bias, dense["fc1"][1][::4])
+    kernel, bias = model.get_layer("fc7").get_weights()
+    np.testing.assert_array_equal(kernel[0, 0], dense["fc2"][0][::4, ::4])
+    np.testing.assert_array_equal(bias, dense["fc2"][1][::4])
+
+
+def test_a_decimated_layer_is_the_dense_one_where_nothing_is_left_out():
+    random = np.random.default_rng(2)
+    kernel, bias = random.normal(size=(3 * 3 * 5, 6)), random.normal(size=6)
+    convolution, same = vgg16.decimate(kernel, bias, (3, 3, 5, 6), size=3)
+    patch = random.normal(size=(3, 3, 5))
+    expected = patch.reshape(-1) @ kernel + bias
+    np.testing.assert_allclose(np.einsum("hwi,hwio->o", patch, convolution) + same, expected)
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 60, 128), (3, 3, 64, 100), (9, 9, 64, 128)])
+def test_sizes_that_cannot_be_decimated_are_refused(shape):
+    with pytest.raises(ValueError, match=r"a dense layer of \(3136, 512\) cannot be decimated"):
+        vgg16.decimate(np.zeros((49 * 64, 512)), np.zeros(512), shape, size=7)
+
+
+def test_a_classifier_of_another_size_is_named(model, tmp_path):
+    write_weights(tmp_path / "vgg16.h5", narrow())
+    add_classifier(tmp_path / "vgg16.h5", channels=60)
+    with pytest.raises(ValueError, match=r"vgg16\.h5: fc1: a dense layer of \(2940, 512\)"):
+        vgg16.load_weights(model, tmp_path / "vgg16.h5")
+
+
+def test_the_full_file_is_downloaded_on_request(model, tmp_path, monkeypatch):
+    write_weights(tmp_path / "cached.h5", narrow())
+    dense, asked = add_classifier(tmp_path / "cached.h5"), []
+    monkeypatch.setattr(keras.utils, "get_file", lambda name, *_, **__: asked.append(name) or tmp_path / "cached.h5")
+    vgg16.load_weights(model, "imagenet-full")
+    assert asked == ["vgg16_weights_tf_dim_ordering_tf_kernels.h5"]
+    np.testing.assert_array_equal(model.get_layer("fc7").get_weights()[1], dense["fc2"][1][::4])
+
+
 def test_a_missing_file_is_refused(model, tmp_path):
     with pytest.raises(ValueError, match=r"none\.h5: no such file"):
         vgg16.load_weights(model, tmp_path / "none.h5")
