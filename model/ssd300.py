@@ -127,7 +127,9 @@ def _heads(stages: dict[str, Any], spec: Spec, num_classes: int) -> dict[str, An
         parts = []
         for feature_map in spec.feature_maps:
             head = f"{feature_map.name}_{output}"
-            x = layers.Conv2D(len(feature_map.shapes) * values, 3, padding="same", name=head)(stages[feature_map.name])
+            channels = len(feature_map.shapes) * values
+            convolution = layers.Conv2D(channels, 3, padding="same", kernel_initializer="lecun_uniform", name=head)
+            x = convolution(stages[feature_map.name])
             parts.append(layers.Reshape((feature_map.boxes, values), name=f"{head}_boxes")(x))
         # float32 whatever the precision of the network: softmax and logarithms follow.
         outputs[output] = layers.Concatenate(axis=1, dtype="float32", name=output)(parts)

@@ -32,7 +32,10 @@ def convolution(
     dilation: int = 1,
     padding: str = "same",
 ) -> Any:
-    """Convolution, ReLU and, for `norm` ``batch``, a batch normalization between them; Xavier kernel, zero bias."""
+    """Convolution, ReLU and, for `norm` ``batch``, a batch normalization between them; Xavier kernel, zero bias.
+
+    Caffe's Xavier is uniform within sqrt(3 / fan_in), which Keras calls LeCun's; Keras's Glorot counts outputs too.
+    """
     features = layers.Conv2D(
         channels,
         kernel,
@@ -40,7 +43,7 @@ def convolution(
         dilation_rate=dilation,
         padding=padding,
         use_bias=norm == "none",
-        kernel_initializer="glorot_uniform",
+        kernel_initializer="lecun_uniform",
         name=name,
     )(features)
     if norm == "batch":

@@ -31,7 +31,8 @@ def make_optimizer(settings: TrainSettings) -> keras.optimizers.Optimizer:
     """The optimizer with its schedule."""
     rate: Any = settings.learning_rate
     if settings.schedule == "step":
-        boundaries = [round(share * settings.steps) for share in _DROPS]
+        # Steps count from 0, and the rate falls at step 80,000 itself; Keras keeps the old one up to its boundary.
+        boundaries = [max(round(share * settings.steps) - 1, 0) for share in _DROPS]
         rate = keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, [rate, rate / 10, rate / 100])
     elif settings.schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, settings.steps)

@@ -65,7 +65,7 @@ class TrainSettings:
         at_least=0,
         at_most=8732,
     )
-    weight_decay: float = option(5e-4, "coupled weight decay, of kernels only", at_least=0)
+    weight_decay: float = option(5e-4, "coupled weight decay, of kernels and conv4_3_norm's scale", at_least=0)
 
     checkpoint_steps: int | None = option(
         None,

@@ -35,7 +35,8 @@ class TrainableSSD300(SSD300):
 
         Args:
             optimizer: a Keras optimizer; its own ``weight_decay`` is another (decoupled) one and should stay unset.
-            weight_decay: of kernels only, coupled as in Caffe: half of it times their squares is added to the loss.
+            weight_decay: of kernels and of conv4_3_norm's scale, coupled as in Caffe: half of it times their squares is
+                added to the loss. The scale's layer has no ``param`` block in the released prototxt, so it decays too.
             bias_multiplier: relative learning rate of biases (Caffe's ``lr_mult: 2``). It multiplies their gradients,
                 which is the same for SGD with momentum and means nothing to Adam.
             multibox_loss: the loss, with the paper's settings by default.
@@ -73,13 +74,13 @@ class TrainableSSD300(SSD300):
         )
 
     def _l2(self) -> tf.Tensor:
-        """Half the weight decay times the squares of all kernels."""
+        """Half the weight decay times the squares of all weights that decay."""
         if not self.weight_decay:
             return tf.constant(0.0)
-        return self.weight_decay * tf.add_n([tf.nn.l2_loss(v.value) for v in self._kernels()])
+        return self.weight_decay * tf.add_n([tf.nn.l2_loss(v.value) for v in self._decaying()])
 
-    def _kernels(self) -> Sequence[Any]:
-        return [variable for variable in self.trainable_variables if variable.name == "kernel"]
+    def _decaying(self) -> Sequence[Any]:
+        return [variable for variable in self.trainable_variables if variable.name in ("kernel", "scale")]
 
     def _update(self, terms: LossTerms, l2: tf.Tensor, pixels: tf.Tensor) -> dict[str, Any]:
         batch = tf.cast(tf.shape(pixels)[0], tf.float32)

@@ -115,7 +115,7 @@ def test_channels_and_kernels_of_every_convolution(full):
 def test_kernels_are_xavier_and_biases_zero(full):
     for layer in convolutions(full):
         kernel, bias = layer.get_weights()
-        limit = np.sqrt(6 / (np.prod(kernel.shape[:3]) + np.prod([*kernel.shape[:2], kernel.shape[3]])))
+        limit = np.sqrt(3 / np.prod(kernel.shape[:3]))  # Caffe's: inputs alone
         # Uniform in ±limit: the largest of thousands is near it, the deviation is limit/√3.
         assert np.abs(kernel).max() == pytest.approx(limit, rel=0.01), layer.name
         assert np.abs(kernel).max() <= limit * 1.0001

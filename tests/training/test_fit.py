@@ -182,7 +182,8 @@ def test_a_split_without_an_object_is_refused_unless_its_negatives_teach(voc_tre
 
 def test_the_paper_s_schedule_drops_at_80000_and_100000():
     rate = make_optimizer(TrainSettings("d"))._learning_rate
-    values = [float(rate(step)) for step in (0, 80_000, 80_001, 100_000, 100_001, 120_000)]
+    # Caffe's multistep: the iteration, counted from 0, reaches the step value.
+    values = [float(rate(step)) for step in (0, 79_999, 80_000, 99_999, 100_000, 119_999)]
     np.testing.assert_allclose(values, [1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5], rtol=1e-6)
 
 

@@ -5,6 +5,8 @@ import tensorflow as tf
 
 from ssd300.model.losses import MultiBoxLoss
 from ssd300.model.ssd300 import SSD300
+from ssd300.training.optimizer import make_optimizer
+from ssd300.training.settings import TrainSettings
 from ssd300.training.trainable import TrainableSSD300
 
 
@@ -36,9 +38,37 @@ def test_a_step_is_gradient_descent_on_loss_and_l2_with_biases_twice_as_fast(bat
     gradients = tape.gradient(loss, model.trainable_variables)
     model.train_step(batch)
     for variable, old, gradient in zip(model.trainable_variables, before, gradients, strict=True):
-        # Caffe: w -= rate * (gradient + decay * w) for kernels, b -= 2 * rate * gradient for biases.
-        step = {"kernel": gradient + 0.01 * old, "bias": 2 * gradient, "scale": gradient}[variable.name]
+        # Caffe: w -= rate * (gradient + decay * w) for kernels and the scale, b -= 2 * rate * gradient for biases.
+        decayed = gradient + 0.01 * old
+        step = {"kernel": decayed, "bias": 2 * gradient, "scale": decayed}[variable.name]
         np.testing.assert_allclose(variable.numpy(), old - 1e-3 * step, rtol=1e-4, atol=1e-7)
+
+
+def test_twenty_updates_are_those_of_caffes_solver(batch):
+    """SGDSolver in NumPy: v = momentum * v + rate * lr_mult * (gradient + decay * decay_mult * w); w -= v."""
+    pixels, targets = batch
+    settings = TrainSettings("data", steps=18, warmup_steps=4, learning_rate=1e-3)
+    model = make(optimizer=make_optimizer(settings), weight_decay=0.02)
+    variables = model.trainable_variables
+    weights = [variable.numpy().astype(np.float64) for variable in variables]
+    velocity = [np.zeros_like(weight) for weight in weights]
+    multipliers = {"kernel": (1, 1), "scale": (1, 1), "bias": (2, 0)}  # lr_mult and decay_mult
+    for step in range(20):
+        # Rises over four steps; a tenth from 2/3 of 18 on, a hundredth from 5/6.
+        rate = 1e-3 * min(1, (step + 1) / 4) * (1 if step < 12 else 0.1 if step < 15 else 0.01)
+        with tf.GradientTape() as tape:
+            outputs = model(pixels, training=True)
+            loss = MultiBoxLoss()(
+                targets["labels"], targets["offsets"], logits=outputs["logits"], predicted_offsets=outputs["offsets"]
+            ).loss
+        for i, (variable, gradient) in enumerate(zip(variables, tape.gradient(loss, variables), strict=True)):
+            lr_mult, decay_mult = multipliers[variable.name]
+            decayed = gradient.numpy() + 0.02 * decay_mult * weights[i]
+            velocity[i] = 0.9 * velocity[i] + rate * lr_mult * decayed
+            weights[i] -= velocity[i]
+        model.train_step(batch)
+        for variable, weight in zip(variables, weights, strict=True):
+            np.testing.assert_allclose(variable.numpy(), weight, rtol=1e-3, atol=2e-6, err_msg=f"step {step}")
 
 
 def test_reports_the_loss_terms_and_matches_a_picture(batch):
@@ -49,10 +79,10 @@ def test_reports_the_loss_terms_and_matches_a_picture(batch):
     assert logs["l2"] > 0
 
 
-def test_l2_is_half_the_decay_times_the_squares_of_kernels(batch):
+def test_l2_is_half_the_decay_times_the_squares_of_kernels_and_scale(batch):
     model = make(weight_decay=0.5)
-    kernels = [v.numpy() for v in model.trainable_variables if v.path.endswith("kernel")]
-    assert len(kernels) == 13 + 2 + 8 + 12  # VGG16, fc6 and fc7, four extra stages, heads
+    kernels = [v.numpy() for v in model.trainable_variables if v.path.endswith(("kernel", "scale"))]
+    assert len(kernels) == 13 + 2 + 8 + 12 + 1  # VGG16, fc6 and fc7, four extra stages, heads, conv4_3_norm
     assert float(model.test_step(batch)["l2"]) == pytest.approx(0.25 * sum((k**2).sum() for k in kernels), rel=1e-4)
 
 
