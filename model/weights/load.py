@@ -93,13 +93,13 @@ def recognize(stored: StoredTensors, path: Path) -> Layout:
         what = "a MobileNet" if _is_mobilenet(stored.tensors) else f"{len(stored.tensors)} tensors, such as {examples}"
         raise InputError(f"{path}: expected an SSD300-VGG16 in the layout of {known}; found {what}")
     if absent:
-        others = f" and {len(absent) - 1} others" if len(absent) > 1 else ""
-        raise InputError(f"{path}: an SSD300 of {best.name} has {count} tensors; {absent[0]}{others} are missing")
+        others = "is missing" if len(absent) == 1 else f"and {len(absent) - 1} more are missing"
+        raise InputError(f"{path}: an SSD300 of {best.name} has {count} tensors; {absent[0]} {others}")
     return best
 
 
 def _is_mobilenet(names: Mapping[str, Any]) -> bool:
-    signs = ("mobilenet", "depthwise", "conv_dw", "/dw", "conv1_dw", "features.1.conv.0")
+    signs = ("mobilenet", "depthwise", "conv_dw", "/dw", ".conv.0.0.", ".block.0.0.", "base_net.")
     return any(sign in name.lower() for name in names for sign in signs)
 
 

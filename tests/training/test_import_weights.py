@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import make_jpeg
 from layouts import PEERS
-from weight_files import write_peer, write_torch_zip
+from weight_files import write_caffemodel, write_keras_h5, write_peer, write_torch_legacy, write_torch_zip
 
 from ssd300.training import import_weights as module
 from ssd300.training.cli.main import main
@@ -122,21 +122,28 @@ def test_an_import_that_stops_halfway_leaves_no_run(weights, tmp_path, monkeypat
     assert main(import_arguments(weights, tmp_path / "half")) == 0
 
 
-def write_nothing(path):
-    path.write_bytes(b"")
+SMALL = {"a": np.arange(400, dtype=np.float32)}
+WRITERS = {
+    "caffe": lambda path: write_caffemodel(path, [("a", "Convolution", [SMALL["a"]])]),
+    "keras": lambda path: write_keras_h5(path, {"a": {"kernel:0": SMALL["a"]}}),
+    "numpy": lambda path: np.savez(path, **SMALL),
+    "torch": lambda path: write_torch_zip(path, SMALL),
+    "torch of 2017": lambda path: write_torch_legacy(path, SMALL),
+}
 
 
-def write_another(path):
-    write_torch_zip(path, {"layer1.weight": np.zeros(3, np.float32)})
-
-
+@pytest.mark.parametrize("container", WRITERS)
 @pytest.mark.parametrize(
-    ("write", "message"), [(write_nothing, "is empty"), (write_another, "expected an SSD300-VGG16")]
+    ("part", "message"), [(0, "is empty"), (0.6, "cut"), (1, "expected an SSD300-VGG16 in the layout of")]
 )
-def test_what_cannot_be_imported_is_one_line_and_no_folder(write, message, tmp_path, capsys):
-    write(tmp_path / "weights.pth")
-    assert main(["import-weights", str(tmp_path / "weights.pth"), "--output", str(tmp_path / "run")]) == 2
+def test_what_cannot_be_imported_is_one_line_and_no_folder(container, part, message, tmp_path, capsys):
+    path = tmp_path / "weights.npz"
+    WRITERS[container](path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(part * len(content))])
+    assert main(["import-weights", str(path), "--output", str(tmp_path / "run")]) == 2
     captured = capsys.readouterr()
     assert message in captured.err
+    assert "weights.npz" in captured.err
     assert len(captured.err.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
