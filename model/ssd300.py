@@ -9,7 +9,7 @@ from keras import layers
 
 from ssd300.model import vgg16
 from ssd300.model.layers import FusedBatchNormalization, L2Normalization, PixelNormalization
-from ssd300.model.spec import IMAGE_SIZE, Spec, earlier_spec, spec_named
+from ssd300.model.spec import IMAGE_SIZE, PresetName, Spec, earlier_spec, spec_named
 
 if TYPE_CHECKING:
     from ssd300.model.weights.load import ClassList, ImportedWeights
@@ -76,7 +76,12 @@ class SSD300(keras.Model):
 
     @classmethod
     def from_weights(
-        cls, path: str | Path, *, classes: "ClassList | None" = None, channels: Literal["rgb", "bgr"] | None = None
+        cls,
+        path: str | Path,
+        *,
+        classes: "ClassList | None" = None,
+        channels: Literal["rgb", "bgr"] | None = None,
+        preset: PresetName | None = None,
     ) -> "ImportedWeights":
         """The network of another project's file of trained weights, with its class list and passport.
 
@@ -84,7 +89,7 @@ class SSD300(keras.Model):
         """
         from ssd300.model.weights.load import load_trained
 
-        return load_trained(path, classes=classes, channels=channels)
+        return load_trained(path, classes=classes, channels=channels, preset=preset)
 
 
 def _stages(pixels: Any, spec: Spec, *, width: float, norm: str) -> dict[str, Any]:

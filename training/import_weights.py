@@ -16,11 +16,16 @@ PASSPORT = "passport.json"
 
 
 def import_weights(
-    file: str | Path, output: str | Path, *, classes: ClassList | None = None, channels: Channels | None = None
+    file: str | Path,
+    output: str | Path,
+    *,
+    classes: ClassList | None = None,
+    channels: Channels | None = None,
+    preset: PresetName | None = None,
 ) -> tuple[RunDirectory, ImportedWeights]:
     """Makes a run of a file of trained weights: configuration, one checkpoint of step 0, and ``passport.json``.
 
-    `classes` and `channels` are those of `ssd300.model.weights.load.load_trained`.
+    `classes`, `channels` and `preset` are those of `ssd300.model.weights.load.load_trained`.
 
     Raises:
         InputError: the file cannot be used, or the folder holds a run already.
@@ -28,7 +33,7 @@ def import_weights(
     """
     run = RunDirectory(output)
     run.check_free()
-    imported = load_trained(file, classes=classes, channels=channels)
+    imported = load_trained(file, classes=classes, channels=channels, preset=preset)
     # A run's settings are those of its training, of which nothing is known but where it began.
     settings = TrainSettings(dataset="", preset=cast(PresetName, imported.spec.name), weights=str(file))
     config = RunConfig(

@@ -9,7 +9,7 @@ import numpy as np
 
 from ssd300.datasets.classes import KNOWN_LISTS, ClassList
 from ssd300.datasets.errors import InputError
-from ssd300.model.spec import PixelSpec, Spec
+from ssd300.model.spec import PixelSpec, PresetName, Spec, spec_named
 from ssd300.model.ssd300 import SSD300
 from ssd300.model.weights.containers.read import read_tensors
 from ssd300.model.weights.containers.stored import StoredTensors
@@ -43,7 +43,11 @@ class ImportedWeights:
 
 
 def load_trained(
-    path: str | Path, *, classes: ClassList | None = None, channels: Channels | None = None
+    path: str | Path,
+    *,
+    classes: ClassList | None = None,
+    channels: Channels | None = None,
+    preset: PresetName | None = None,
 ) -> ImportedWeights:
     """Reads a trained SSD300-VGG16 of Caffe, ssd_keras, ssd.pytorch, lufficc, torchvision, mmdetection or ChainerCV.
 
@@ -53,6 +57,8 @@ def load_trained(
             COCO, which the number of classes tells apart.
         channels: order of the colors that the network was trained with; by default that of the project, and for
             ssd.pytorch's file ``ssd_300_VOC0712`` blue first.
+        preset: whose default boxes the network was trained with; by default those that the project has for VOC, and
+            for COCO's classes those for COCO.
 
     Raises:
         InputError: the file is no such network, or damaged; or the classes do not fit.
@@ -63,6 +69,8 @@ def load_trained(
     num_classes = _count_classes(stored.tensors, layout, path)
     names, list_name = _class_list(layout, num_classes, classes, path)
     spec = layout.coco if list_name.startswith("coco") else layout.voc
+    if preset is not None:
+        spec = _with_boxes_of(spec, spec_named(preset))
     order, reason = _channel_order(spec.pixels, channels, layout, path)
     spec = replace(spec, pixels=_in_order(spec.pixels, order))
     model = SSD300(num_classes, preset=spec)
@@ -155,6 +163,14 @@ def _channel_order(pixels: PixelSpec, given: Channels | None, layout: Layout, pa
     if layout.name == "ssd.pytorch" and path.name.startswith(_BGR_FILES):
         return "bgr", "name of the published file"
     return pixels.channels, f"as {layout.name} trains"
+
+
+def _with_boxes_of(spec: Spec, preset: Spec) -> Spec:
+    if preset.variances != spec.variances:
+        raise InputError(
+            f"the preset {preset.name} encodes boxes otherwise; no file of these projects was trained with it"
+        )
+    return replace(spec, name=preset.name, feature_maps=preset.feature_maps, clamp=preset.clamp)
 
 
 def _in_order(pixels: PixelSpec, channels: Channels) -> PixelSpec:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ssd300.datasets.classes import KNOWN_LISTS, VOC, read_class_file
 from ssd300.datasets.errors import InputError
+from ssd300.model.spec import PresetName
 from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION, PRESETS, Augmentation
 from ssd300.preprocessing.runners.execution import Execution
 from ssd300.preprocessing.settings import PreprocessSettings
@@ -239,6 +240,9 @@ class _ImportOptions:
     channels: Literal["rgb", "bgr"] | None = option(
         None, "order of the colors that the network was trained with", shown="the project's"
     )
+    preset: PresetName | None = option(
+        None, "whose default boxes the network was trained with", shown="the project's for VOC or COCO"
+    )
 
 
 def _import_weights(given: Given) -> None:
@@ -249,7 +253,9 @@ def _import_weights(given: Given) -> None:
     from ssd300.model.weights.passport import passport_table
     from ssd300.training.import_weights import import_weights
 
-    run, imported = import_weights(options.file, options.output, classes=classes, channels=options.channels)
+    run, imported = import_weights(
+        options.file, options.output, classes=classes, channels=options.channels, preset=options.preset
+    )
     say(passport_table(imported.passport))
     say(f"\nwrote {run.path}; passport.json names the origin of each tensor")
 

@@ -16,6 +16,7 @@ from ssd300.datasets.classes import COCO, COCO91, VOC, ClassList
 from ssd300.datasets.errors import InputError
 from ssd300.model.default_boxes import default_boxes
 from ssd300.model.detection import detect
+from ssd300.model.spec import PAPER_COCO
 from ssd300.model.ssd300 import SSD300
 
 VARIANTS = {
@@ -109,6 +110,22 @@ def test_classes_of_ones_own_need_their_names(tmp_path):
     found = SSD300.from_weights(tmp_path / "own.pth", classes=ClassList(("cat", "dog")))
     assert (found.classes.names, found.passport["classes"]["list"]) == (("cat", "dog"), "given")
     assert found.passport["self_test"]["outcome"].split(":")[0] in ("passed", "doubtful")
+
+
+def test_default_boxes_of_another_preset(tmp_path):
+    peer, tensors = narrow("ssd.pytorch")
+    write_peer(tmp_path / "own.pth", peer, tensors)
+    own = {"classes": ClassList(("cat", "dog"))}
+    spec = SSD300.from_weights(tmp_path / "own.pth", preset="paper-coco", **own).spec
+    assert (spec.name, spec.clamp, spec.pixels.channels, spec.suppression.candidates) == (
+        "paper-coco",
+        "none",
+        "rgb",
+        200,
+    )
+    np.testing.assert_array_equal(default_boxes(spec), default_boxes(PAPER_COCO))
+    with pytest.raises(InputError, match="preset article encodes boxes otherwise"):
+        SSD300.from_weights(tmp_path / "own.pth", preset="article", **own)
 
 
 def torch_file(folder, change):
