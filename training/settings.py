@@ -80,6 +80,10 @@ class TrainSettings:
     def __post_init__(self) -> None:
         check_fields(self)
         check_copies(self.augmentation, self.copies)
+        if self.init_from is not None and self.weights not in ("imagenet", "none"):
+            raise InputError(
+                f"a run starts from one thing: from the weights {self.weights} or from the run {self.init_from}, not both"
+            )
 
 
 @dataclass(frozen=True)

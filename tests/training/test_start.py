@@ -73,6 +73,11 @@ def test_the_pixels_are_those_of_the_start_and_the_boxes_those_of_the_dataset(ca
     assert "default boxes of paper-coco, the dataset those of paper" in caplog.text
 
 
+def test_weights_and_a_run_are_one_too_many():
+    with pytest.raises(InputError, match=r"from the weights vgg\.h5 or from the run runs/before, not both"):
+        TrainSettings("data", init_from="runs/before", weights="vgg.h5")
+
+
 def test_another_network_is_refused():
     with pytest.raises(InputError, match="preset article, whose conv4_3_norm is batch; the new run is of preset paper"):
         started_spec(PAPER, ARTICLE)

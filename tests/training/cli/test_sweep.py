@@ -5,13 +5,15 @@ import os
 import shlex
 import subprocess
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers import make_jpeg
+from layouts import PEERS
 from outcomes import DAMAGES, outcome, unchanged
+from weight_files import write_peer
 
 from ssd300.preprocessing.augmentation.settings import Augmentation
 from ssd300.training.cli.commands import COMMANDS
@@ -23,7 +25,8 @@ PATHS = {
     "demo": {"output": "{out}"},
     "preprocess": {"sources": "train={tree}", "classes": "{names}", "output": "{out}"},
     "inspect": {"dataset": "{dataset}", "output": "{out}.jpg"},
-    "train": {"dataset": "{dataset}", "output": "{out}", "config": "{config}", "weights": "none"},
+    "train": {"dataset": "{dataset}", "output": "{out}", "config": "{config}", "weights": "none", "init_from": "{run}"},
+    "import-weights": {"file": "{weights}", "classes": "{names}", "output": "{out}"},
     "evaluate": {"run": "{run}", "dataset": "{dataset}", "output": "{out}"},
     "predict": {"run": "{run}", "images": "{photo}", "output": "{out}"},
 }
@@ -33,9 +36,13 @@ SMALL = {
     "train": "--steps 1 --width .02 --batch-size 2 --augmentation none",
 }
 FLAGS = {"sources": "--source", "output": "--output", "classes": "--classes", "config": "--config"} | {
-    "weights": "--weights"
+    "weights": "--weights",
+    "init_from": "--init-from",
 }
-FILES = {("inspect", "output"), ("train", "config"), ("preprocess", "classes"), ("train", "weights")}
+FILES = {("inspect", "output"), ("train", "config"), ("preprocess", "classes"), ("train", "weights")} | {
+    ("import-weights", "file"),
+    ("import-weights", "classes"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +52,14 @@ def mine(shapes_dataset: str, tmp_path_factory: pytest.TempPathFactory) -> dict[
     small = ["--steps", "1", "--width", ".02", "--batch-size", "4", "--weights", "none", "--augmentation", "none"]
     assert main(["train", shapes_dataset, "--output", f"{folder}/run", *small]) == 0
     (folder / "photo.jpg").write_bytes(make_jpeg())
+    peer = replace(PEERS["ssd.pytorch"], classes=4)
+    write_peer(folder / "weights.pth", peer, peer.random_tensors(seed=0))
     (folder / "names.txt").write_text("disc\nstar\ntriangle\n")
     (folder / "notes").mkdir()
     (folder / "notes/thesis.txt").write_text("years of work")
     return {
         "folder": f"{folder}", "run": f"{folder}/run", "config": f"{folder}/run/config.json",
-        "photo": f"{folder}/photo.jpg", "names": f"{folder}/names.txt",
+        "weights": f"{folder}/weights.pth", "photo": f"{folder}/photo.jpg", "names": f"{folder}/names.txt",
         "dataset": shapes_dataset, "tree": f"{Path(shapes_dataset).parent}/tree",
     }  # fmt: skip
 
