@@ -81,9 +81,7 @@ class TrainSettings:
         check_fields(self)
         check_copies(self.augmentation, self.copies)
         if self.init_from is not None and self.weights not in ("imagenet", "none"):
-            raise InputError(
-                f"a run starts from one thing: from the weights {self.weights} or from the run {self.init_from}, not both"
-            )
+            raise InputError(f"a run starts from the weights {self.weights} or from the run {self.init_from}, not both")
 
 
 @dataclass(frozen=True)
