@@ -15,6 +15,8 @@ from google.protobuf.message import DecodeError
 from ssd300.datasets.errors import InputError
 from ssd300.model.weights.containers.stored import StoredTensors
 
+_MOST_BYTES = (1 << 31) - 1  # of a file; protobuf reads no more
+_MOST_DIMENSIONS = 8
 _KINDS = descriptor_pb2.FieldDescriptorProto
 # Message: fields of (name, number, type, or the message that it is, and whether it repeats).
 _MESSAGES: dict[str, tuple[tuple[str, int, Any, bool], ...]] = {
@@ -63,16 +65,19 @@ def read_caffemodel(path: Path) -> StoredTensors:
     Raises:
         InputError: the file is damaged, or no network of Caffe.
     """
+    if path.stat().st_size > _MOST_BYTES:
+        raise InputError(f"{path} is no file of weights that is known, and too large for a network of Caffe")
     try:
         net = net_parameter().FromString(path.read_bytes())  # type: ignore[attr-defined]
     except (DecodeError, UnicodeDecodeError):
         raise InputError(f"{path} is cut or damaged, or no file of weights that is known") from None
     tensors: dict[str, np.ndarray] = {}
     for layer in [*net.layer, *net.layers]:
+        label = str(layer.name)  # bytes, if it is no UTF-8
         for index, blob in enumerate(layer.blobs):
-            name = f"{layer.name}.{index}"
+            name = f"{label}.{index}"
             if name in tensors:
-                raise InputError(f"{path}: the layer {layer.name!a} is there twice")
+                raise InputError(f"{path}: the layer {label!a} is there twice")
             tensors[name] = _array(blob, f"{path}: {ascii(name)[1:-1]}")
     if not tensors:
         raise InputError(
@@ -88,7 +93,10 @@ def _array(blob: Any, where: str) -> np.ndarray:
     array = np.frombuffer(content, dtype).astype(np.float32)
     legacy = (blob.num, blob.channels, blob.height, blob.width)
     shape = tuple(blob.shape.dim) if blob.HasField("shape") else legacy
-    if any(side < 0 for side in shape) or math.prod(shape) != array.size:
+    if len(shape) > _MOST_DIMENSIONS:
+        raise InputError(f"{where} has {len(shape)} dimensions")
+    # NumPy refuses some shapes of no elements, too.
+    if any(not 0 <= side <= len(content) for side in shape) or math.prod(shape) != array.size:
         raise InputError(f"{where} has the shape {shape}, but {array.size} values")
     array = array.reshape(shape)
     # A vector of the earlier kind has four dimensions, too.

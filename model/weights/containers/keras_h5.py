@@ -10,6 +10,7 @@ from ssd300.datasets.errors import InputError
 from ssd300.model.weights.containers.stored import StoredTensors, as_float32
 
 _MOST_BYTES = 4 << 30  # of all arrays; SSD300's have a tenth of it at most
+_MOST_EXPANSION = 1100  # of compressed data: deflate makes at most 1032 bytes of one
 
 
 def read_keras_h5(path: Path) -> StoredTensors:
@@ -20,8 +21,11 @@ def read_keras_h5(path: Path) -> StoredTensors:
     """
     try:
         with h5py.File(path, "r") as file:
-            root = file.get("model_weights", file)
-            passed_over = tuple(name for name in file if "model_weights" in file and name != "model_weights")
+            is_whole_model = "model_weights" in file
+            if is_whole_model and not _is_group(file, "model_weights"):
+                raise InputError(f"{path}: 'model_weights' is no group in this file")
+            root = file["model_weights"] if is_whole_model else file
+            passed_over = tuple(name for name in file if is_whole_model and name != "model_weights")
             tensors = dict(_arrays(root, path))
     except (OSError, KeyError, RuntimeError, TypeError, ValueError, AttributeError, MemoryError) as error:
         if isinstance(error, InputError):
@@ -36,19 +40,23 @@ def read_keras_h5(path: Path) -> StoredTensors:
 def _arrays(root: Any, path: Path) -> Any:
     total = 0
     for layer in root:
-        # A link may lead to another file of this machine.
-        if not isinstance(root.get(layer, getlink=True), h5py.HardLink) or not isinstance(root[layer], h5py.Group):
+        if not _is_group(root, layer):
             raise InputError(f"{path}: expected a group per layer, but {layer!r} is none")
         for stored in root[layer].attrs.get("weight_names", ()):
             stored = stored.decode("utf-8", "replace") if isinstance(stored, bytes) else str(stored)
             dataset = _dataset(root[layer], stored, path)
-            total += dataset.size * 4
+            total += dataset.size * max(4, dataset.dtype.itemsize)
             if total > _MOST_BYTES:
                 raise InputError(f"{path} claims arrays of more than {_MOST_BYTES >> 30} GiB")
             kind = stored.split("/")[-1].removesuffix(":0")
             # Keras 1: conv1_1_W:0 and conv1_1_b:0.
             kind = {"W": "kernel", "b": "bias"}.get(kind.removeprefix(f"{layer}_"), kind.removeprefix(f"{layer}_"))
             yield f"{layer}/{kind}", as_float32(np.asarray(dataset[()]))
+
+
+def _is_group(parent: Any, name: str) -> bool:
+    """Whether a name leads to a group of this file: a link may lead to another file of this machine."""
+    return isinstance(parent.get(name, getlink=True), h5py.HardLink) and isinstance(parent[name], h5py.Group)
 
 
 def _dataset(group: Any, name: str, path: Path) -> Any:
@@ -65,4 +73,8 @@ def _dataset(group: Any, name: str, path: Path) -> Any:
         or current.dtype.kind not in "fiu"
     ):
         raise InputError(f"{path}: {name!r} is no array of numbers in this file")
+    # What was never written reads as zeros, as many as the file claims.
+    held = min(current.id.get_storage_size(), path.stat().st_size) * (_MOST_EXPANSION if current.compression else 1)
+    if current.size * current.dtype.itemsize > held:
+        raise InputError(f"{path}: {name!r} has the shape {current.shape}, but holds less")
     return current

@@ -1,5 +1,6 @@
 """Recognizing a file of weights by its content, and reading it."""
 
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -52,7 +53,7 @@ def _reader(path: Path) -> Callable[[Path], StoredTensors]:
         return read_keras_h5
     if start.startswith(b"PK\x03\x04"):
         return _zip_reader(path)
-    if start.startswith(LEGACY_SIGNATURE):
+    if start[:1] == b"\x80" and LEGACY_SIGNATURE in start[:32]:  # behind the pickle's protocol, and its frame
         return read_torch_legacy
     if start[257:262] == b"ustar":
         raise InputError(f"{path} is a tar archive; unpack it first")
@@ -62,18 +63,33 @@ def _reader(path: Path) -> Callable[[Path], StoredTensors]:
         raise InputError(f"{path} is a pickle, but not one of PyTorch; {EXPECTED}")
     if start.lstrip()[:1] == b"<":
         raise InputError(f"{path} is a web page or XML, not the file itself; {EXPECTED}")
+    if _is_text(start):
+        raise InputError(f"{path} is text, and no file of weights that is known; {EXPECTED}")
     # Protobuf has no signature: NetParameter's name, its layers, or its layers of the earlier kind.
     if start.startswith((b"\x0a", b"\xa2\x06", b"\x12")):
         return read_caffemodel
     raise InputError(f"{path} is no file of weights that is known; {EXPECTED}")
 
 
+def _is_text(start: bytes) -> bool:
+    text = start.decode("utf-8", "replace").removesuffix("\ufffd")  # a letter may be cut
+    return all(one.isprintable() or one.isspace() for one in text) and "\ufffd" not in text
+
+
 def _zip_reader(path: Path) -> Callable[[Path], StoredTensors]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, LookupError) as error:
-        raise InputError(f"{path} is a zip archive that is cut or damaged: {error}") from None
+    except (
+        ArithmeticError,
+        EOFError,
+        LookupError,
+        NotImplementedError,
+        ValueError,
+        struct.error,
+        zipfile.BadZipFile,
+    ) as e:
+        raise InputError(f"{path} is a zip archive that is cut or damaged: {ascii(str(e))[1:-1][:100]}") from None
     if any(name.rpartition("/")[2] == "data.pkl" for name in names):
         return read_torch_zip
     if names and all(name.endswith(".npy") for name in names):

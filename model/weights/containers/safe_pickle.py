@@ -2,18 +2,18 @@
 
 A ``.pth`` file is a pickle, a program for a small stack machine that may call any function by name. Here it can call
 none: the names of the few functions that rebuild tensors stand for functions of this module, which only note sizes, and
-every other name becomes an inert object. The program's own operations are looked through before it runs, so that no
-length that it claims is allocated; a tensor is read after its sizes were held against those of the file.
+every other name becomes an inert object. Nor can it change an object that was checked: what Python's machine does with
+the attributes of objects, this one leaves out. The program's own operations are looked through before it runs, so that
+no length that it claims is allocated; a tensor is read after its sizes were held against those of the file.
 """
 
 import io
 import math
 import pickle
 import pickletools
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, ClassVar, cast
 
 _DTYPES = {
     "FloatStorage": "f4",
@@ -27,12 +27,18 @@ _DTYPES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
-# Operations that take objects from a registry of the process, or that only pickles of before Python 2.3 have.
-_REFUSED_OPERATIONS = {"EXT1", "EXT2", "EXT4", "INST", "OBJ", "PERSID", "NEXT_BUFFER", "READONLY_BUFFER"}
+# Operations that take objects from a registry of the process, that only pickles of before Python 2.3 have, or that make
+# whole numbers of more than 255 bytes.
+_REFUSED_OPERATIONS = {"EXT1", "EXT2", "EXT4", "INST", "OBJ", "PERSID", "NEXT_BUFFER", "READONLY_BUFFER", "LONG4"}
+_REMOVED_CODES = {ord(one.code) for one in pickletools.opcodes if one.name in _REFUSED_OPERATIONS}
 _MOST_DIMENSIONS = 8
-_LARGEST_PICKLE = 256 << 20  # bytes; that of a real file has some kilobytes
-# Tuples in tuples take C's stack where they are hashed; a real file has four per tensor.
+_LARGEST_PICKLE = 64 << 20  # bytes; that of a real file has some kilobytes
+# A byte of the file may become a list of a hundred; the optimizer of a large network takes a tenth of this.
+_MOST_OPERATIONS = 2_000_000
+# Tuples in tuples take C's stack where they are freed, and a set takes two hundred bytes; a real file has four tuples
+# per tensor.
 _MOST_TUPLES = 20_000
+_LARGEST_KEY = 2**60  # whole numbers from 2**61 on can be chosen so that all have one hash
 
 
 class UnusableFileError(Exception):
@@ -59,29 +65,29 @@ class Tensor:
     stride: tuple[int, ...]
 
 
-class _Inert:
-    """Stands for whatever a file names and this module does not know; nothing happens, whatever is done with it."""
+class Inert:
+    """Stands for whatever a file names and this module does not know, and for what would be made with it."""
 
-    def __new__(cls, *_: Any, **__: Any) -> "_Inert":
-        return object.__new__(cls)
+    __slots__ = ("named",)
 
-    def __init__(self, *_: Any, **__: Any) -> None:
-        pass
+    def __init__(self, named: str) -> None:
+        self.named = named
 
-    def __call__(self, *_: Any, **__: Any) -> "_Inert":
-        return self
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        pass
+class _StorageType:
+    __slots__ = ("dtype",)
 
-    def append(self, *_: Any) -> None:
-        pass
+    def __init__(self, dtype: str) -> None:
+        self.dtype = dtype
 
-    extend = add = append
 
-    @staticmethod
-    def __setstate__(*_: Any) -> None:
-        pass
+class _Known:
+    """A function of this module that a file may call by another name."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self.call = call
 
 
 def whole(value: Any) -> int:
@@ -92,7 +98,9 @@ def whole(value: Any) -> int:
 
 
 def short(value: Any) -> str:
-    """A value of a file in a message: numbers and short texts as they are, anything else by its type."""
+    """A value of a file in a message: numbers and short texts as they are, anything else by its name or type."""
+    if isinstance(value, Inert):
+        return ascii(value.named)[1:-1][:60]
     is_plain = isinstance(value, int | float | str) and not (isinstance(value, int) and abs(value) >= 2**64)
     return ascii(value)[:60] if is_plain else type(value).__name__
 
@@ -120,42 +128,149 @@ def _rebuild_parameter(data: Any, *_: Any) -> Any:
     return data
 
 
-def _ordered_dict(*arguments: Any) -> OrderedDict:
-    return OrderedDict(*arguments)
+def _ordered_dict(items: Any = (), *_: Any) -> dict[Any, Any]:
+    # Python 2 gives the items here, as a list of lists.
+    return {_checked_key(key): value for key, value in items}
 
 
-_KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-    ("torch.nn.parameter", "Parameter"): _rebuild_parameter,
-    ("collections", "OrderedDict"): _ordered_dict,
+_KNOWN = {
+    ("torch._utils", "_rebuild_tensor_v2"): _Known(_rebuild_tensor),
+    ("torch._utils", "_rebuild_tensor"): _Known(_rebuild_tensor),
+    ("torch._utils", "_rebuild_parameter"): _Known(_rebuild_parameter),
+    ("torch.nn.parameter", "Parameter"): _Known(_rebuild_parameter),
+    ("collections", "OrderedDict"): _Known(_ordered_dict),
 }
 
 
-class _Unpickler(pickle.Unpickler):
+def _made(function: Any, arguments: Any) -> Any:
+    """What a file makes by calling something."""
+    if isinstance(function, _Known) and isinstance(arguments, tuple):
+        return function.call(*arguments)
+    return function if isinstance(function, Inert) else Inert(short(function))
+
+
+def _checked_key(key: Any) -> Any:
+    """A key of a dictionary or a member of a set, whose hash and comparison take no long time.
+
+    Tuples do not remember their hash: a tuple of one tuple twice, and so on, would be hashed forever.
+    """
+    for one in key if isinstance(key, tuple) else (key,):
+        is_small = isinstance(one, int) and abs(one) < _LARGEST_KEY
+        if not is_small and not isinstance(one, str | bytes | float | Inert | _StorageType | None):
+            raise UnusableFileError(f"its pickle has {short(one)} as a key")
+    return key
+
+
+class _Unpickler(pickle._Unpickler):
+    """Python's own unpickler in Python, without all that calls a file's objects or sets their attributes."""
+
+    stack: list[Any]
+    pop_mark: Callable[[], list[Any]]
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
+        code: load for code, load in pickle._Unpickler.dispatch.items() if code not in _REMOVED_CODES
+    }
+
+    def __init__(self, file: BinaryIO, storages: dict[str, Storage]) -> None:
+        super().__init__(file, encoding="utf-8", errors="replace")
+        self.storages = storages
+
     def find_class(self, module: str, name: str) -> Any:
-        """A function of this module, the name of a kind of storage, or something inert; never what is named."""
+        """A function of this module, a kind of storage, or something inert; never what is named."""
         if (module, name) in _KNOWN:
             return _KNOWN[module, name]
         if module in ("torch", "torch.cuda") and name in _DTYPES:
-            return type("StorageType", (_Inert,), {"dtype": _DTYPES[name]})
-        return type("Inert", (_Inert,), {"named": f"{module}.{name}"})
+            return _StorageType(_DTYPES[name])
+        return Inert(f"{module}.{name}")
 
     def persistent_load(self, identifier: Any) -> Any:
-        """What the file keeps outside the pickle: a storage; anything else is inert."""
+        """What the file keeps outside the pickle: a storage, or something inert, such as a class with its source."""
+        if isinstance(identifier, tuple) and len(identifier) == 4 and isinstance(identifier[1], Inert):
+            return identifier[1]
         if not isinstance(identifier, tuple) or len(identifier) < 5 or identifier[0] != "storage":
-            return _Inert()
+            return Inert("persistent")
         kind, key, numel = identifier[1], identifier[2], whole(identifier[4])
-        dtype = getattr(kind, "dtype", None)
-        if not isinstance(key, str) or dtype is None:
-            raise UnusableFileError(f"a storage is of an unknown type, {short(getattr(kind, 'named', kind))}")
+        if not isinstance(key, str) or not isinstance(kind, _StorageType):
+            raise UnusableFileError(f"a storage is of an unknown type, {short(kind)}")
         view = identifier[5] if len(identifier) > 5 else None
         if view is None:
-            return Storage(key, dtype, numel)
-        if not isinstance(view, tuple) or len(view) != 3:
+            storage = Storage(key, kind.dtype, numel)
+        elif isinstance(view, tuple) and len(view) == 3:
+            storage = Storage(key, kind.dtype, whole(view[2]), first=whole(view[1]))
+        else:
             raise UnusableFileError("a storage is a view of unknown form")
-        return Storage(key, dtype, whole(view[2]), first=whole(view[1]))
+        if self.storages.setdefault(key, storage).dtype != kind.dtype:
+            raise UnusableFileError("a storage is of two types")
+        return storage
+
+    def _load_reduce(self) -> None:
+        arguments = self.stack.pop()
+        self.stack[-1] = _made(self.stack[-1], arguments)
+
+    def _load_newobj_ex(self) -> None:
+        self.stack.pop()  # named arguments, which no function of this module has
+        self._load_reduce()
+
+    def _load_build(self) -> None:
+        # The state of an object: for an OrderedDict torch's versions of its layers, for others attributes.
+        self.stack.pop()
+
+    def _fill(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if isinstance(target, list):
+            target.extend(items)
+        elif not isinstance(target, Inert):
+            raise UnusableFileError(f"its pickle appends to {short(target)}")
+
+    def _load_append(self) -> None:
+        self._fill([self.stack.pop()])
+
+    def _load_appends(self) -> None:
+        self._fill(self.pop_mark())
+
+    def _set(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if isinstance(target, dict):
+            for key, value in zip(items[::2], items[1::2], strict=True):
+                target[_checked_key(key)] = value
+        elif not isinstance(target, Inert):
+            raise UnusableFileError(f"its pickle sets items of {short(target)}")
+
+    def _load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set([key, value])
+
+    def _load_setitems(self) -> None:
+        self._set(self.pop_mark())
+
+    def _load_dict(self) -> None:
+        items = self.pop_mark()
+        self.stack.append({})
+        self._set(items)
+
+    def _load_additems(self) -> None:
+        items, target = self.pop_mark(), self.stack[-1]
+        if isinstance(target, set):
+            target.update(map(_checked_key, items))
+        elif not isinstance(target, Inert):
+            raise UnusableFileError(f"its pickle adds to {short(target)}")
+
+    def _load_frozenset(self) -> None:
+        items = self.pop_mark()
+        self.stack.append(frozenset(map(_checked_key, items)))
+
+    dispatch |= {
+        pickle.REDUCE[0]: _load_reduce,
+        pickle.NEWOBJ[0]: _load_reduce,
+        pickle.NEWOBJ_EX[0]: _load_newobj_ex,
+        pickle.BUILD[0]: _load_build,
+        pickle.APPEND[0]: _load_append,
+        pickle.APPENDS[0]: _load_appends,
+        pickle.SETITEM[0]: _load_setitem,
+        pickle.SETITEMS[0]: _load_setitems,
+        pickle.DICT[0]: _load_dict,
+        pickle.ADDITEMS[0]: _load_additems,
+        pickle.FROZENSET[0]: _load_frozenset,
+    }
 
 
 class _Bounded:
@@ -185,20 +300,24 @@ def _check_operations(file: BinaryIO) -> None:
     file.seek(start)
     tuples = 0
     for count, (operation, argument, _) in enumerate(pickletools.genops(cast(IO[bytes], bounded)), start=1):
-        tuples += operation.name.startswith("TUPLE")
+        tuples += operation.name.startswith("TUPLE") or operation.name in ("EMPTY_SET", "FROZENSET")
         if operation.name in _REFUSED_OPERATIONS:
             raise UnusableFileError(f"its pickle has the operation {operation.name}")
-        # The memo is an array: its length is the largest number.
+        # Some unpicklers keep an array of them, as long as the largest number.
         if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= (argument or 0) <= count:
             raise UnusableFileError(f"its pickle numbers {count} objects up to {short(argument)}")
         if tuples > _MOST_TUPLES:
-            raise UnusableFileError(f"its pickle has more than {_MOST_TUPLES} tuples")
-        if file.tell() - start > _LARGEST_PICKLE:
+            raise UnusableFileError(f"its pickle has more than {_MOST_TUPLES} tuples and sets")
+        if count > _MOST_OPERATIONS or file.tell() - start > _LARGEST_PICKLE:
             raise UnusableFileError("its pickle is too long")
 
 
-def load(file: BinaryIO) -> Any:
+def load(file: BinaryIO, storages: dict[str, Storage] | None = None) -> Any:
     """The next pickled object of a file, with inert objects and descriptions of tensors; nothing it names is called.
+
+    Args:
+        file: at the beginning of a pickle; afterwards behind it.
+        storages: gets all storages that the pickle names, by key, also those in objects that are inert.
 
     Raises:
         UnusableFileError: it claims what the file does not have, or is no pickle of tensors; Python's own errors of a
@@ -208,6 +327,7 @@ def load(file: BinaryIO) -> Any:
     _check_operations(file)
     end = file.tell()
     file.seek(start)
-    result = _Unpickler(io.BytesIO(file.read(end - start)), encoding="utf-8", errors="replace").load()
+    content = io.BytesIO(file.read(end - start))
+    result = _Unpickler(content, {} if storages is None else storages).load()
     file.seek(end)
     return result

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from ssd300.datasets.errors import InputError
-from ssd300.model.weights.containers.safe_pickle import Tensor, UnusableFileError, load, short, whole
+from ssd300.model.weights.containers.safe_pickle import Inert, Storage, Tensor, UnusableFileError, load, short, whole
 from ssd300.model.weights.containers.stored import StoredTensors, as_float32
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first object of a file of before 2020
-# The beginning of such a file: protocol 2, then a whole number of ten bytes, the magic one.
-LEGACY_SIGNATURE = b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little")
+# Near the beginning of such a file: a whole number of ten bytes, the magic one.
+LEGACY_SIGNATURE = b"\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little")
 # Keys under which training scripts keep the weights next to other things.
 _STATE_KEYS = ("state_dict", "model", "model_state_dict", "net", "weights", "ema")
 
@@ -80,7 +80,8 @@ def _read_zip(path: Path) -> StoredTensors:
         if f"{root}byteorder" in names and _entry(archive, f"{root}byteorder").strip() == b"big":
             order = ">"
         content = load(io.BytesIO(_entry(archive, f"{root}data.pkl")))
-        return _collect("torch", content, lambda key: _entry(archive, f"{root}data/{key}"), order)
+        size = path.stat().st_size
+        return _collect("torch", content, lambda key: _entry(archive, f"{root}data/{key}"), order, size)
 
 
 def _entry(archive: zipfile.ZipFile, name: str) -> bytes:
@@ -90,6 +91,9 @@ def _entry(archive: zipfile.ZipFile, name: str) -> bytes:
         raise UnusableFileError(f"it is cut: there is no {ascii(name)[:80]}") from None
     if info.compress_type != zipfile.ZIP_STORED:
         raise UnusableFileError("an entry is compressed, as PyTorch never writes it")
+    # Reading asks for as many bytes as the archive claims at once.
+    if info.file_size != info.compress_size or info.header_offset + info.file_size > archive.start_dir:
+        raise UnusableFileError(f"{ascii(name)[:80]} claims {info.file_size} bytes, more than are there")
     data = archive.read(info)
     if len(data) != info.file_size:
         raise UnusableFileError(f"it is cut: {ascii(name)[:80]} has {len(data)} of {info.file_size} bytes")
@@ -104,22 +108,23 @@ def _read_legacy(path: Path) -> StoredTensors:
         if protocol != 1001:
             raise UnusableFileError(f"its protocol is {short(protocol)}, expected 1001")
         system = load(file)
-        order = ">" if isinstance(system, dict) and system.get("little_endian") is False else "<"
-        content, keys = load(file), load(file)
+        if not isinstance(system, dict):
+            raise UnusableFileError(f"expected a description of the system, found {short(system)}")
+        storages: dict[str, Storage] = {}
+        content, keys = load(file, storages), load(file)
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
             raise UnusableFileError("its list of storages cannot be read")
-        storages = {one.storage.key: one.storage for one in _tensors_in(content)}
         places: dict[str, tuple[int, int]] = {}
         end = path.stat().st_size
         for key in keys:
             header = file.read(8)
             if len(header) != 8:
                 raise UnusableFileError(f"it is cut: {len(places)} of {len(keys)} storages are there")
-            (numel,) = struct.unpack(f"{order}q", header)
-            if key not in storages and file.tell() < end:
-                # Only an optimizer's: of what type is known from the tensors alone.
-                raise UnusableFileError("a storage belongs to no tensor")
-            size = _item_size(storages[key].dtype) * whole(numel) if key in storages else 0
+            # Little-endian whatever machine wrote it: `little_endian` of the system says nothing of the data.
+            (numel,) = struct.unpack("<q", header)
+            if key not in storages:
+                raise UnusableFileError(f"its pickle does not name storage {len(places) + 1} of {len(keys)}")
+            size = _item_size(storages[key].dtype) * whole(numel)
             places[key] = (file.tell(), size)
             if file.tell() + size > end:
                 raise UnusableFileError(
@@ -134,28 +139,21 @@ def _read_legacy(path: Path) -> StoredTensors:
             file.seek(start)
             return file.read(size)
 
-        return _collect("torch (2017)", content, data_of, order)
-
-
-def _tensors_in(content: Any) -> list[Tensor]:
-    """All tensors of nested plain containers; each container is looked at once, however often it occurs."""
-    found, seen, pending = [], set(), [content]
-    while pending:
-        one = pending.pop()
-        if isinstance(one, Tensor):
-            found.append(one)
-        elif isinstance(one, dict | list | tuple | set) and id(one) not in seen:
-            seen.add(id(one))
-            pending += dict.values(one) if isinstance(one, dict) else one
-    return found
+        return _collect("torch (2017)", content, data_of, "<", end)
 
 
 def _item_size(dtype: str) -> int:
     return 2 if dtype == "bf16" else np.dtype(dtype).itemsize
 
 
-def _collect(container: str, content: Any, data_of: Callable[[str], bytes], order: str) -> StoredTensors:
+def _collect(
+    container: str, content: Any, data_of: Callable[[str], bytes], order: str, file_size: int
+) -> StoredTensors:
     state, passed_over = _state_dict(content)
+    # Tensors may share a storage, but a thousand views of a large one are no weights.
+    elements = sum(math.prod(tensor.size) for tensor in state.values())
+    if elements > file_size:
+        raise UnusableFileError(f"its tensors have {elements} elements together, and it has {file_size} bytes")
     raw: dict[str, bytes] = {}
     tensors = {}
     for name, tensor in state.items():
@@ -169,19 +167,19 @@ def _collect(container: str, content: Any, data_of: Callable[[str], bytes], orde
 def _state_dict(content: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The dictionary with the most tensors, at the top or under one of the usual keys, and the names of the rest."""
     if not isinstance(content, dict):
-        kind = str(getattr(type(content), "named", type(content).__name__))
+        kind = content.named if isinstance(content, Inert) else type(content).__name__
         raise UnusableFileError(f"expected a dictionary of tensors (a state_dict), found {ascii(kind)[1:-1][:60]}")
     options = {"": content}
-    options |= {key: value for key in _STATE_KEYS if isinstance(value := dict.get(content, key), dict)}
-    counts = {key: sum(isinstance(value, Tensor) for value in dict.values(one)) for key, one in options.items()}
+    options |= {key: value for key in _STATE_KEYS if isinstance(value := content.get(key), dict)}
+    counts = {key: sum(isinstance(value, Tensor) for value in one.values()) for key, one in options.items()}
     best = max(counts, key=lambda key: counts[key])
     if not counts[best]:
         raise UnusableFileError("expected a dictionary of tensors (a state_dict), found none")
-    items = dict.items(options[best])
+    items = options[best].items()
     state = {str(name): value for name, value in items if isinstance(value, Tensor)}
     passed_over = [short(name).strip("'") for name, value in items if not isinstance(value, Tensor)]
     if best:
-        passed_over += [short(name).strip("'") for name in dict.keys(content) if name != best]
+        passed_over += [short(name).strip("'") for name in content if name != best]
     if all(name.startswith("module.") for name in state):  # saved from a DataParallel
         state = {name.removeprefix("module."): value for name, value in state.items()}
     return state, tuple(passed_over)
