@@ -48,6 +48,12 @@ def _arrays(root: Any, path: Path) -> Any:
             total += dataset.size * max(4, dataset.dtype.itemsize)
             if total > _MOST_BYTES:
                 raise InputError(f"{path} claims arrays of more than {_MOST_BYTES >> 30} GiB")
+            # What was never written reads as zeros, as many as the file claims.
+            held = min(dataset.id.get_storage_size(), path.stat().st_size) * (
+                _MOST_EXPANSION if dataset.compression else 1
+            )
+            if dataset.size * dataset.dtype.itemsize > held:
+                raise InputError(f"{path}: {stored!r} has the shape {dataset.shape}, but holds less")
             kind = stored.split("/")[-1].removesuffix(":0")
             # Keras 1: conv1_1_W:0 and conv1_1_b:0.
             kind = {"W": "kernel", "b": "bias"}.get(kind.removeprefix(f"{layer}_"), kind.removeprefix(f"{layer}_"))
@@ -73,8 +79,4 @@ def _dataset(group: Any, name: str, path: Path) -> Any:
         or current.dtype.kind not in "fiu"
     ):
         raise InputError(f"{path}: {name!r} is no array of numbers in this file")
-    # What was never written reads as zeros, as many as the file claims.
-    held = min(current.id.get_storage_size(), path.stat().st_size) * (_MOST_EXPANSION if current.compression else 1)
-    if current.size * current.dtype.itemsize > held:
-        raise InputError(f"{path}: {name!r} has the shape {current.shape}, but holds less")
     return current

@@ -64,7 +64,7 @@ def _reader(path: Path) -> Callable[[Path], StoredTensors]:
     if start.lstrip()[:1] == b"<":
         raise InputError(f"{path} is a web page or XML, not the file itself; {EXPECTED}")
     if _is_text(start):
-        raise InputError(f"{path} is text, and no file of weights that is known; {EXPECTED}")
+        raise InputError(f"{path} is no file of weights that is known, but text; {EXPECTED}")
     # Protobuf has no signature: NetParameter's name, its layers, or its layers of the earlier kind.
     if start.startswith((b"\x0a", b"\xa2\x06", b"\x12")):
         return read_caffemodel

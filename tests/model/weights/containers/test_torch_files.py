@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from weight_files import MAGIC, PROTOCOL, Call, Global, _pickled, write_torch_legacy, write_torch_zip
+from weight_files import MAGIC, PROTOCOL, Build, Call, Global, _pickled, write_torch_legacy, write_torch_zip
 
 from ssd300.datasets.errors import InputError
 from ssd300.model.weights.containers.read import read_tensors
@@ -239,6 +239,12 @@ for path in sys.argv[1:]:
     assert done.returncode == 0, done.stderr[-500:]
     assert len(done.stdout.splitlines()) == len(GREEDY)
     assert "memory" not in done.stdout.lower()
+
+
+def test_what_was_checked_cannot_be_changed_afterwards(tmp_path):
+    array = np.arange(4, dtype=np.float32)
+    path = saved(tmp_path, {"a": Build(array, {"size": (10**6, 10**6), "stride": (0, 0), "__class__": 1})})
+    np.testing.assert_array_equal(read_tensors(path).tensors["a"], array)
 
 
 def test_a_compressed_entry_is_refused(tmp_path):

@@ -30,6 +30,13 @@ class Call:
         self.function, self.arguments = function, arguments
 
 
+class Build:
+    """An object whose attributes a pickle sets after it made it."""
+
+    def __init__(self, made: Any, state: dict[str, Any]) -> None:
+        self.made, self.state = made, state
+
+
 class _Pickler(pickle._Pickler):
     """Writes arrays as torch writes tensors, and names without looking for them."""
 
@@ -70,6 +77,12 @@ class _Pickler(pickle._Pickler):
         self.save(call.arguments)
         self.write(pickle.REDUCE)
 
+    def _save_build(self, build: Build) -> None:
+        self.save(build.made)
+        self.save(build.state)
+        self.write(pickle.BUILD)
+
+    dispatch[Build] = _save_build
     dispatch[np.ndarray] = _save_array
     dispatch[Global] = _save_global
     dispatch[Call] = _save_call
