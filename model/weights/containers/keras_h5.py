@@ -1,5 +1,6 @@
 """Keras's HDF5 files of weights, as Keras 1 and 2 wrote them: a group per layer, its arrays named in an attribute."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +43,38 @@ def _arrays(root: Any, path: Path) -> Any:
     for layer in root:
         if not _is_group(root, layer):
             raise InputError(f"{path}: expected a group per layer, but {layer!r} is none")
-        for stored in root[layer].attrs.get("weight_names", ()):
-            stored = stored.decode("utf-8", "replace") if isinstance(stored, bytes) else str(stored)
+        for stored in _weight_names(root[layer], path):
             dataset = _dataset(root[layer], stored, path)
             total += dataset.size * max(4, dataset.dtype.itemsize)
             if total > _MOST_BYTES:
                 raise InputError(f"{path} claims arrays of more than {_MOST_BYTES >> 30} GiB")
+            # What was never written reads as zeros, as many as the file claims.
+            held = min(dataset.id.get_storage_size(), path.stat().st_size) * (
+                _MOST_EXPANSION if dataset.compression else 1
+            )
+            if dataset.size * dataset.dtype.itemsize > held:
+                raise InputError(f"{path}: {stored!r} has the shape {dataset.shape}, but holds less")
             kind = stored.split("/")[-1].removesuffix(":0")
             # Keras 1: conv1_1_W:0 and conv1_1_b:0.
             kind = {"W": "kernel", "b": "bias"}.get(kind.removeprefix(f"{layer}_"), kind.removeprefix(f"{layer}_"))
             yield f"{layer}/{kind}", as_float32(np.asarray(dataset[()]))
+
+
+def _weight_names(group: Any, path: Path) -> list[str]:
+    if "weight_names" not in group.attrs:
+        return []
+    attribute = group.attrs.get_id("weight_names")
+    if not math.prod(attribute.shape):
+        return []
+    if attribute.dtype.kind not in "SO" or math.prod(attribute.shape) * attribute.dtype.itemsize > path.stat().st_size:
+        raise InputError(f"{path}: weight_names of {group.name!a} is no list of texts")
+    names = [
+        name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+        for name in np.ravel(group.attrs["weight_names"])
+    ]
+    if len(set(names)) != len(names):
+        raise InputError(f"{path}: weight_names of {group.name!a} has a name twice")
+    return names
 
 
 def _is_group(parent: Any, name: str) -> bool:
@@ -73,8 +96,4 @@ def _dataset(group: Any, name: str, path: Path) -> Any:
         or current.dtype.kind not in "fiu"
     ):
         raise InputError(f"{path}: {name!r} is no array of numbers in this file")
-    # What was never written reads as zeros, as many as the file claims.
-    held = min(current.id.get_storage_size(), path.stat().st_size) * (_MOST_EXPANSION if current.compression else 1)
-    if current.size * current.dtype.itemsize > held:
-        raise InputError(f"{path}: {name!r} has the shape {current.shape}, but holds less")
     return current

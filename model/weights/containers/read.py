@@ -59,12 +59,12 @@ def _reader(path: Path) -> Callable[[Path], StoredTensors]:
         raise InputError(f"{path} is a tar archive; unpack it first")
     if start[8:10] == b'{"' and int.from_bytes(start[:8], "little") < 1 << 30:
         raise InputError(f"{path} is a safetensors file, which is not supported; {EXPECTED}")
-    if start[:1] == b"\x80" and start[1] <= 5:
+    if start[:1] == b"\x80" and start[1:2] <= b"\x05":
         raise InputError(f"{path} is a pickle, but not one of PyTorch; {EXPECTED}")
     if start.lstrip()[:1] == b"<":
         raise InputError(f"{path} is a web page or XML, not the file itself; {EXPECTED}")
     if _is_text(start):
-        raise InputError(f"{path} is text, and no file of weights that is known; {EXPECTED}")
+        raise InputError(f"{path} is no file of weights that is known, but text; {EXPECTED}")
     # Protobuf has no signature: NetParameter's name, its layers, or its layers of the earlier kind.
     if start.startswith((b"\x0a", b"\xa2\x06", b"\x12")):
         return read_caffemodel
