@@ -192,3 +192,30 @@ def test_text_is_named(content, tmp_path):
     (tmp_path / "weights.caffemodel").write_bytes(content.encode())
     with pytest.raises(InputError, match="is no file of weights that is known, but text"):
         read_tensors(tmp_path / "weights.caffemodel")
+
+
+def with_many_names(folder):
+    """A file with several heaps of texts of variable length, as h5py 3 writes lists of names."""
+    path = folder / "many.h5"
+    write_keras_h5(path, {f"a_long_name_of_layer_{number}": {"kernel:0": VALUES} for number in range(300)})
+    assert path.read_bytes().count(b"GCOL\1") > 3
+    return path
+
+
+def test_heaps_of_names_are_read(tmp_path):
+    assert len(read_tensors(with_many_names(tmp_path)).tensors) == 300
+
+
+@pytest.mark.parametrize(
+    ("place", "number"),
+    [(8, 4096 + 195), (8, 0), (8, 2**63), (8, 2**64 - 1), (24, 2**64 - 1), (24, 2**40)],
+    ids=["longer", "empty", "beyond the file", "as long as can be", "a text to wrap around", "a long text"],
+)
+def test_a_damaged_heap_of_names_is_refused(place, number, tmp_path):
+    path = with_many_names(tmp_path)
+    content = bytearray(path.read_bytes())
+    heap = content.index(b"GCOL\1")
+    content[heap + place : heap + place + 8] = struct.pack("<Q", number)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="a heap of texts is not as HDF5 writes it"):
+        read_tensors(path)

@@ -1,6 +1,7 @@
 """Pickles that change what was checked, or that would take all time or memory; each by hand, operation by operation."""
 
 import pickle
+import pickletools
 import resource
 import signal
 import struct
@@ -238,3 +239,33 @@ def test_a_whole_network_in_the_older_stream_is_named(tmp_path):
     module = b"(" + text("module") + b"cmodels.ssd\nSSD\nN" + text("class SSD: ...") + b"tQ)\x81}b"
     with pytest.raises(InputError, match=r"expected a dictionary of tensors \(a state_dict\), found models\.ssd\.SSD"):
         read_tensors(legacy(tmp_path, b"\x80\x02" + module + b".", [], b""))
+
+
+def test_any_program_is_read_or_refused(tmp_path):
+    # The archive's checksums are right, so that the pickle runs.
+    content = b"\x80\x02}(" + text("a") + TENSOR + text("b") + b"ccollections\nOrderedDict\n)R}b" + b"u."
+    operations = [one.code.encode("latin-1") for one in pickletools.opcodes]
+    random = np.random.default_rng(0)
+    outcomes = set()
+    for _ in range(3000):
+        changed = bytearray(content)
+        for _ in range(random.integers(1, 4)):
+            kind, place = random.integers(4), random.integers(2, len(changed))
+            if kind == 0:
+                changed[place] = random.integers(256)
+            elif kind == 1:
+                changed[place : place + 1] = operations[random.integers(len(operations))]
+            elif kind == 2:
+                del changed[place : place + random.integers(1, 5)]
+            else:
+                changed[place:place] = changed[(other := random.integers(len(changed))) : other + 20]
+        message = ""
+        try:
+            found = read_tensors(written(tmp_path, bytes(changed)))
+            assert all(array.size <= 4 for array in found.tensors.values())
+        except InputError as error:
+            message = str(error)
+        assert "\n" not in message
+        assert message.startswith(str(tmp_path) if message else "")
+        outcomes.add("refused" if message else "read")
+    assert outcomes == {"read", "refused"}
