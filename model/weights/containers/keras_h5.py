@@ -1,5 +1,7 @@
 """Keras's HDF5 files of weights, as Keras 1 and 2 wrote them: a group per layer, its arrays named in an attribute."""
 
+import math
+import mmap
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from ssd300.datasets.errors import InputError
 from ssd300.model.weights.containers.stored import StoredTensors, as_float32
 
 _MOST_BYTES = 4 << 30  # of all arrays; SSD300's have a tenth of it at most
+_HEAP = b"GCOL\1"  # the beginning of a heap in the file
 _MOST_EXPANSION = 1100  # of compressed data: deflate makes at most 1032 bytes of one
 
 
@@ -19,6 +22,7 @@ def read_keras_h5(path: Path) -> StoredTensors:
     Raises:
         InputError: the file is damaged, or is not laid out as Keras does it.
     """
+    _check_heaps(path)
     try:
         with h5py.File(path, "r") as file:
             is_whole_model = "model_weights" in file
@@ -42,8 +46,7 @@ def _arrays(root: Any, path: Path) -> Any:
     for layer in root:
         if not _is_group(root, layer):
             raise InputError(f"{path}: expected a group per layer, but {layer!r} is none")
-        for stored in root[layer].attrs.get("weight_names", ()):
-            stored = stored.decode("utf-8", "replace") if isinstance(stored, bytes) else str(stored)
+        for stored in _weight_names(root[layer], path):
             dataset = _dataset(root[layer], stored, path)
             total += dataset.size * max(4, dataset.dtype.itemsize)
             if total > _MOST_BYTES:
@@ -58,6 +61,45 @@ def _arrays(root: Any, path: Path) -> Any:
             # Keras 1: conv1_1_W:0 and conv1_1_b:0.
             kind = {"W": "kernel", "b": "bias"}.get(kind.removeprefix(f"{layer}_"), kind.removeprefix(f"{layer}_"))
             yield f"{layer}/{kind}", as_float32(np.asarray(dataset[()]))
+
+
+def _number(content: mmap.mmap, place: int) -> int:
+    return int.from_bytes(content[place : place + 8], "little")
+
+
+def _check_heaps(path: Path) -> None:
+    """Refuses a file whose heaps of texts are damaged: HDF5 would look for a text in them forever."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = content.find(_HEAP)
+        while start >= 0:
+            place, end = start + 16, start + _number(content, start + 8)
+            # Each object has a head of 16 bytes: a number, and its size; number 0 is what is left, with its head.
+            while place + 16 <= end <= len(content):
+                size = _number(content, place + 8)
+                is_left = content[place : place + 2] == b"\0\0"
+                place += max(size, 1) if is_left else 16 + -(-size // 8) * 8
+                if is_left and place != end:
+                    place = end + 1
+            if place > end or not start + 16 < end <= len(content):
+                raise InputError(f"{path} is cut or damaged: a heap of texts is not as HDF5 writes it")
+            start = content.find(_HEAP, start + 16)
+
+
+def _weight_names(group: Any, path: Path) -> list[str]:
+    if "weight_names" not in group.attrs:
+        return []
+    attribute = group.attrs.get_id("weight_names")
+    if not math.prod(attribute.shape):
+        return []
+    if attribute.dtype.kind not in "SO" or math.prod(attribute.shape) * attribute.dtype.itemsize > path.stat().st_size:
+        raise InputError(f"{path}: weight_names of {group.name!a} is no list of texts")
+    names = [
+        name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+        for name in np.ravel(group.attrs["weight_names"])
+    ]
+    if len(set(names)) != len(names):
+        raise InputError(f"{path}: weight_names of {group.name!a} has a name twice")
+    return names
 
 
 def _is_group(parent: Any, name: str) -> bool:

@@ -1,6 +1,7 @@
 """NumPy's ``.npz``, as Chainer writes it."""
 
 import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -51,6 +52,7 @@ def read_npz(path: Path) -> StoredTensors:
         TypeError,
         ValueError,
         struct.error,
+        tokenize.TokenError,  # NumPy's, of a header that ends in a bracket
         zipfile.BadZipFile,
         zlib.error,
     ) as error:

@@ -59,7 +59,7 @@ def _reader(path: Path) -> Callable[[Path], StoredTensors]:
         raise InputError(f"{path} is a tar archive; unpack it first")
     if start[8:10] == b'{"' and int.from_bytes(start[:8], "little") < 1 << 30:
         raise InputError(f"{path} is a safetensors file, which is not supported; {EXPECTED}")
-    if start[:1] == b"\x80" and start[1] <= 5:
+    if start[:1] == b"\x80" and start[1:2] <= b"\x05":
         raise InputError(f"{path} is a pickle, but not one of PyTorch; {EXPECTED}")
     if start.lstrip()[:1] == b"<":
         raise InputError(f"{path} is a web page or XML, not the file itself; {EXPECTED}")
