@@ -12,7 +12,7 @@ from ssd300.datasets.errors import InputError
 from ssd300.model.weights.containers.stored import StoredTensors, as_float32
 
 _MOST_BYTES = 4 << 30  # of all arrays; SSD300's have a tenth of it at most
-_HEAP = b"GCOL\1"  # the beginning of a heap in the file
+_HEAP = b"GCOL\1\0\0\0"  # the beginning of a heap in the file; shorter, and weights would have it by chance
 _MOST_EXPANSION = 1100  # of compressed data: deflate makes at most 1032 bytes of one
 
 
@@ -91,7 +91,8 @@ def _weight_names(group: Any, path: Path) -> list[str]:
     attribute = group.attrs.get_id("weight_names")
     if not math.prod(attribute.shape):
         return []
-    if attribute.dtype.kind not in "SO" or math.prod(attribute.shape) * attribute.dtype.itemsize > path.stat().st_size:
+    is_text = h5py.check_string_dtype(attribute.dtype) is not None  # HDF5 has lists of numbers of variable length, too
+    if not is_text or math.prod(attribute.shape) * attribute.dtype.itemsize > path.stat().st_size:
         raise InputError(f"{path}: weight_names of {group.name!a} is no list of texts")
     names = [
         name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)

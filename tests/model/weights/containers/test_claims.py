@@ -126,6 +126,15 @@ def test_names_of_weights_that_are_none(names, tmp_path):
         read_tensors(tmp_path / "weights.h5")
 
 
+def test_names_of_weights_that_are_lists_of_numbers(tmp_path):
+    with h5py.File(keras(tmp_path), "a") as file:
+        names = np.empty(1, object)
+        names[0] = np.frombuffer(b"conv", np.uint8)
+        file["conv"].attrs.create("weight_names", names, (1,), h5py.vlen_dtype(np.uint8))
+    with pytest.raises(InputError, match="weight_names of '/conv' is no list of texts"):
+        read_tensors(tmp_path / "weights.h5")
+
+
 def npy(values: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, values)
