@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 import keras
 import numpy as np
 
-from ssd300.datasets.classes import ClassList, canonical
+from ssd300.datasets.classes import ClassList
 from ssd300.datasets.errors import InputError
 from ssd300.model import vgg16
 from ssd300.model.default_boxes import digest
@@ -80,18 +80,17 @@ def load_start(model: SSD300, classes: ClassList, start: Start) -> str:
     """Puts the weights of `start` into `model`, a network of the same width and other classes.
 
     All layers outside the class heads are taken over, and of the class heads the background and the classes of the same
-    name (case and whitespace do not matter). The other classes keep their new weights.
+    name, as `ClassList.label` finds it. The other classes keep their new weights.
 
     Returns:
         A line that says what happened.
     """
-    theirs = {canonical(name): label for label, name in enumerate(start.config.classes.names, start=1)}
     labels = [(0, 0)]  # pairs of a label here and a label there
     new = []
     for label, name in enumerate(classes.names, start=1):
-        if canonical(name) in theirs:
-            labels.append((label, theirs[canonical(name)]))
-        else:
+        try:
+            labels.append((label, start.config.classes.label(name)))
+        except KeyError:
             new.append(name)
     here, there = (np.array(column) for column in zip(*labels, strict=True))
     heads = {f"{feature_map.name}_logits" for feature_map in model.spec.feature_maps}
