@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -111,13 +112,19 @@ class SplitFiles:
     Attributes:
         variants: paths of the shards in their order, of the original images first, then of each of the augmented
             copies that are to be read. Record n of a shard shows the same image in all variants.
-        lengths: number of records of each shard.
+        lengths: number of records of each shard that belong to the split.
         record_bytes: mean size of a record of the original images.
+        first: number within each shard of its first record that belongs to the split, 0 but for a part of a split.
     """
 
     variants: tuple[tuple[str, ...], ...]
     lengths: tuple[int, ...]
     record_bytes: float
+    first: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.first:
+            object.__setattr__(self, "first", (0,) * len(self.lengths))
 
     @property
     def records(self) -> int:
@@ -131,7 +138,7 @@ class SplitFiles:
         shard, ends = 0, list(accumulate(self.lengths))
         while ends[shard] <= number:
             shard += 1
-        within = number - (ends[shard] - self.lengths[shard])
+        within = self.first[shard] + number - (ends[shard] - self.lengths[shard])
         files = (tf.data.TFRecordDataset(paths[shard]) for paths in self.variants)
         return [next(iter(records.skip(within))) for records in files]
 
@@ -187,10 +194,16 @@ class EncodedDataset:
     def files(self, split: str, *, copies: bool = False) -> SplitFiles:
         """The files of a split, with those of its augmented copies if wanted.
 
+        A part of a split is named as TFDS does, ``train[:80%]`` or ``train[80%:]``: of each shard the records between
+        these shares of its length. The job has put the images in random order, so a part is a random sample.
+
         Raises:
-            InputError: the dataset has no such split, or no copies of it; the message names what it has.
+            InputError: the dataset has no such split, or no copies of it; the message names what it has. Or the part
+                of the split has no record.
             IncompleteDatasetError: a file is missing or damaged; it is named.
         """
+        whole, begin, end = _part(split)
+        split = whole if whole in self._splits else split
         if split not in self._splits:
             raise InputError(f"{self.folder}/{_TFDS_INFO} has no split {split!r}, it has: {', '.join(self.splits)}")
         names = [split]
@@ -201,7 +214,12 @@ class EncodedDataset:
             names += [copy_split(split, number) for number in range(1, count + 1)]
         lengths = _lengths(self._splits[split])
         variants = tuple(self._shards(name) for name in names)
-        return SplitFiles(variants, lengths, int(self._splits[split]["numBytes"]) / max(sum(lengths), 1))
+        record_bytes = int(self._splits[split]["numBytes"]) / max(sum(lengths), 1)
+        first = tuple(round(length * begin / 100) for length in lengths)
+        used = tuple(round(length * end / 100) - skip for length, skip in zip(lengths, first, strict=True))
+        if sum(lengths) and not sum(used):
+            raise InputError(f"{self.folder}: {begin}% to {end}% of {split!r}, {sum(lengths):,} images, are none")
+        return SplitFiles(variants, used, record_bytes, first)
 
     def _shards(self, name: str) -> tuple[str, ...]:
         """Paths of the files of a split, all of which are there and whole as far as their sizes tell."""
@@ -238,6 +256,25 @@ def _read(path: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise IncompleteDatasetError(f"{path} is damaged: it is not a JSON object")
     return content
+
+
+_PART = re.compile(r"(.+)\[(?:(\d{1,3})%)?:(?:(\d{1,3})%)?\]")
+
+
+def whole_split(split: str) -> str:
+    """Name of the split that this is, or is a part of: ``train`` of ``train[:80%]``."""
+    return _part(split)[0]
+
+
+def _part(split: str) -> tuple[str, int, int]:
+    """Name of a split, and the percentages at which the part of it begins and ends."""
+    match = _PART.fullmatch(split)
+    if match is None:
+        return split, 0, 100
+    begin, end = int(match[2] or 0), int(match[3] or 100)
+    if not begin < end <= 100:
+        raise InputError(f"expected a part of a split such as train[:80%] or train[80%:], got {split!r}")
+    return match[1], begin, end
 
 
 def _lengths(split: Mapping[str, Any]) -> tuple[int, ...]:

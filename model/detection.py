@@ -30,6 +30,9 @@ class Detections(NamedTuple):
     count: tf.Tensor
 
 
+Detector = Callable[[tf.Tensor], Detections]
+
+
 def detect(outputs: Mapping[str, tf.Tensor], spec: Spec) -> Detections:
     """Detections from the output of `ssd300.model.ssd300.SSD300` (``logits`` and ``offsets``)."""
     boxes = box_coder.decode(
@@ -44,7 +47,7 @@ def detect(outputs: Mapping[str, tf.Tensor], spec: Spec) -> Detections:
     return suppress(boxes, scores, spec=spec.suppression)
 
 
-def make_detector(model: Any) -> Callable[[tf.Tensor], Detections]:
+def make_detector(model: Any) -> Detector:
     """A compiled function from RGB pixels, uint8 ``[B, 300, 300, 3]``, to `Detections`, in fractions of the image.
 
     `model` is an `ssd300.model.ssd300.SSD300`.

@@ -12,6 +12,8 @@ from itertools import pairwise
 from math import log, sqrt
 from typing import Any, Literal
 
+# Losses of matched boxes; here, because settings name them and importing TensorFlow takes seconds.
+LocalizationLoss = Literal["smooth-l1", "giou", "ciou"]
 IMAGE_SIZE = 300  # pixels, both sides of the network's input
 
 

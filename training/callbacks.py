@@ -5,6 +5,7 @@ import logging
 import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,18 @@ import tensorflow as tf
 
 from ssd300.datasets.errors import TrainingError
 from ssd300.preprocessing.support.progress import bar
+from ssd300.training.optimizer import averaged_weights
 from ssd300.training.run_directory import RunDirectory
 from ssd300.training.settings import TrainSettings
 
 FIELDS = ("step", "epoch", "loss", "confidence", "localization", "l2", "matches", "learning_rate", "images_per_second")
-_VALIDATION = tuple(f"val_{name}" for name in ("loss", "confidence", "localization"))
+_VALIDATION = tuple(f"val_{name}" for name in ("loss", "confidence", "localization", "mAP"))
 _LOG = logging.getLogger(__name__)
 _WINDOW = 10  # steps that a row of the history averages
 
 
-def _step(model: keras.Model) -> int:
+def step_of(model: keras.Model) -> int:
+    """Number of updates that the optimizer has made."""
     return int(model.optimizer.iterations.numpy())
 
 
@@ -35,7 +38,7 @@ class StopAtStep(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Stops after the last step."""
-        if _step(self.model) >= self._steps:
+        if step_of(self.model) >= self._steps:
             self.model.stop_training = True
 
 
@@ -47,7 +50,7 @@ class StopOnNaN(keras.callbacks.Callback):
         broken = [name for name, value in (logs or {}).items() if not math.isfinite(value)]
         if broken:
             raise TrainingError(
-                f"{', '.join(broken)} became NaN or infinite at step {_step(self.model)}; "
+                f"{', '.join(broken)} became NaN or infinite at step {step_of(self.model)}; "
                 "try a lower learning rate, or inspect the data; earlier checkpoints are intact"
             )
 
@@ -71,6 +74,49 @@ class WarnWithoutMatches(keras.callbacks.Callback):
             )
 
 
+class WarnRisingLoss(keras.callbacks.Callback):
+    """Says so, once, when the loss of the last fifty steps is well above that of the fifty before, and what to try.
+
+    A rise is one of more than a tenth: batches of few images differ by less over fifty steps.
+    """
+
+    _HALF = 50  # steps
+    _RISE = 1.1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._losses: list[float] = []
+        self._count, self._total = 0, 0.0
+        self._is_said = False
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Keras begins its means anew."""
+        self.on_means_reset()
+
+    def on_means_reset(self) -> None:
+        """The next numbers are means from here on."""
+        self._count, self._total = 0, 0.0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Takes the step's own loss out of the running mean."""
+        if self._is_said or logs is None or "loss" not in logs:
+            return
+        self._count += 1
+        total = float(logs["loss"]) * self._count
+        self._losses = [*self._losses[1 - 2 * self._HALF :], total - self._total]
+        self._total = total
+        before, after = (sum(part) / self._HALF for part in (self._losses[: self._HALF], self._losses[self._HALF :]))
+        if len(self._losses) == 2 * self._HALF and after > self._RISE * before:
+            self._is_said = True
+            _LOG.warning(
+                "the loss has risen for a hundred steps, from %.2f to %.2f: try a lower learning rate, a longer "
+                "warm-up, a limit of the gradients' norm, or adam at a rate of 1e-4; for a dataset of your own "
+                "`ssd300 finetune` chooses all of these",
+                before,
+                after,
+            )
+
+
 class SaveCheckpoints(keras.callbacks.Callback):
     """Saves a checkpoint every `settings.checkpoint_steps` and at the end.
 
@@ -85,14 +131,14 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self._run, self._settings, self._saved = run, settings, first_step
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Saves every `checkpoint_steps`."""
-        every = self._settings.checkpoint_steps
-        if every and _step(self.model) % every == 0:
+        """Saves every `checkpoint_steps`, and at the last step: Keras puts the averages in place after it."""
+        every, step = self._settings.checkpoint_steps, step_of(self.model)
+        if step >= self._settings.steps or (every and step % every == 0):
             self._save()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves, unless `checkpoint_steps` is set or the last checkpoint is too recent."""
-        if not self._settings.checkpoint_steps and _step(self.model) - self._saved >= self._FEWEST_STEPS:
+        if not self._settings.checkpoint_steps and step_of(self.model) - self._saved >= self._FEWEST_STEPS:
             self._save()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
@@ -100,9 +146,10 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self._save()
 
     def _save(self) -> None:
-        step = _step(self.model)
+        step = step_of(self.model)
         if step != self._saved:
-            self._run.save_checkpoint(self.model, step, keep=self._settings.keep_checkpoints)
+            with averaged_weights(self.model):
+                self._run.save_checkpoint(self.model, step, keep=self._settings.keep_checkpoints)
             self._saved = step
 
 
@@ -130,10 +177,20 @@ class Recorder(keras.callbacks.Callback):
         settings: of the run.
         first_step: steps made before.
         steps_per_epoch: for the epoch of a row.
+        on_means_reset: called where the means of the logs begin anew.
     """
 
-    def __init__(self, run: RunDirectory, settings: TrainSettings, *, first_step: int, steps_per_epoch: int) -> None:
+    def __init__(
+        self,
+        run: RunDirectory,
+        settings: TrainSettings,
+        *,
+        first_step: int,
+        steps_per_epoch: int,
+        on_means_reset: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__()
+        self._on_means_reset = on_means_reset
         self._run, self._settings, self._steps_per_epoch = run, settings, steps_per_epoch
         self._first_step = first_step
         self._window = 0
@@ -156,7 +213,7 @@ class Recorder(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Counts, and writes a row where a window ends."""
         self._window += 1
-        step = _step(self.model)
+        step = step_of(self.model)
         if self._window == _WINDOW or step == self._settings.steps:
             self._write(step, dict(logs or {}))
         self._bar.update(step - self._bar.n)
@@ -172,10 +229,11 @@ class Recorder(keras.callbacks.Callback):
             self._since = 0.0
         row = {name: value for name, value in (logs or {}).items() if name in _VALIDATION}
         if row:
-            step = _step(self.model)
+            step = step_of(self.model)
             self._csv.writerow({"step": step, "epoch": self._epoch(step), **row})
             self._summarize(step, row)
-            self._bar.write(f"step {step}: validation loss {row['val_loss']:.3f}", file=sys.stderr)
+            if "val_loss" in row:
+                self._bar.write(f"step {step}: validation loss {row['val_loss']:.3f}", file=sys.stderr)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Closes the files."""
@@ -204,6 +262,7 @@ class Recorder(keras.callbacks.Callback):
             refresh=False,
         )
         self.model.reset_metrics()  # so that the next row is the mean of the next window
+        self._on_means_reset()
         self._window, self._clock = 0, now
 
     def _summarize(self, step: int, row: dict[str, Any]) -> None:

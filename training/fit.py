@@ -12,22 +12,31 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ssd300.datasets.encoded_dataset import EncodedDataset, IncompleteDatasetError
+from ssd300.datasets.encoded_dataset import EncodedDataset, IncompleteDatasetError, whole_split
 from ssd300.datasets.errors import InputError, StorageError
 from ssd300.datasets.files import resolve_path, writable_folder
 from ssd300.model.default_boxes import encoding_fields
 from ssd300.model.losses import MultiBoxLoss
-from ssd300.model.spec import spec_named
+from ssd300.model.spec import Spec, spec_named
 from ssd300.preprocessing.support.lease import lease
 from ssd300.preprocessing.support.terminal import say
-from ssd300.training.callbacks import Recorder, SaveCheckpoints, StopAtStep, StopOnNaN, WarnWithoutMatches
-from ssd300.training.optimizer import make_optimizer
+from ssd300.training.callbacks import (
+    Recorder,
+    SaveCheckpoints,
+    StopAtStep,
+    StopOnNaN,
+    WarnRisingLoss,
+    WarnWithoutMatches,
+)
+from ssd300.training.optimizer import make_optimizer, swap_averages
+from ssd300.training.precision import fastest_precision
 from ssd300.training.reading.broken_records import naming_broken_records
 from ssd300.training.reading.reader import training_batches, validation_batches
 from ssd300.training.run_directory import RunConfig, RunDirectory
-from ssd300.training.settings import TrainSettings
-from ssd300.training.start import Start, load_start, load_vgg16, started_settings, started_spec
+from ssd300.training.settings import Precision, TrainSettings
+from ssd300.training.start import Start, load_start, load_vgg16, rescale_new_layers, started_settings, started_spec
 from ssd300.training.trainable import TrainableSSD300
+from ssd300.training.validation import KeepBest, is_exhausted
 
 _CHANGEABLE = {"steps", "data_service", "dataset"}  # settings that a resumed run may change
 
@@ -45,7 +54,12 @@ def train(settings: TrainSettings, output: str | Path) -> RunDirectory:
     # The run must find its dataset again from any folder.
     dataset = EncodedDataset.open(resolve_path(settings.dataset))
     identity = dataset.identity
-    settings = replace(settings, dataset=dataset.folder, preset=settings.preset or identity.preset)
+    settings = replace(
+        settings,
+        dataset=dataset.folder,
+        preset=settings.preset or identity.preset,
+        precision=chosen_precision(settings.precision),
+    )
     _refuse_negatives_alone(dataset, settings)
     start = _read_start(settings)
     spec = spec_named(settings.preset or identity.preset)
@@ -93,9 +107,11 @@ def resume(output: str | Path, **changes: Any) -> RunDirectory:
         keras.utils.set_random_seed(config.settings.seed)
         model = _make_model(config, dataset)
         first_step = run.load_newest(model)
+        swap_averages(model)  # a checkpoint's weights are the averaged ones
     else:
         model = _new_model(config, dataset, _read_start(config.settings))
-    if first_step < config.settings.steps:
+    is_stopped = is_exhausted(run.read_best(), config.settings, first_step, _steps_per_epoch(dataset, config.settings))
+    if first_step < config.settings.steps and not is_stopped:
         _fit(model, config, run, dataset, first_step=first_step, is_new=False)
     elif changes.get("data_service") is not None:
         raise InputError(f"the run has all its {config.settings.steps} steps, so a data service has nothing to do")
@@ -116,7 +132,7 @@ def _same_dataset(config: RunConfig) -> EncodedDataset:
 
 
 def _refuse_negatives_alone(dataset: EncodedDataset, settings: TrainSettings) -> None:
-    objects = dataset.report["splits"].get(settings.split, {}).get("objects")
+    objects = dataset.report["splits"].get(whole_split(settings.split), {}).get("objects")
     if objects is not None and not sum(objects.values()) and not settings.negatives_per_empty_image:
         raise InputError(
             f"split {settings.split} of {dataset.folder} has no object, so there is nothing to learn; images without "
@@ -125,14 +141,25 @@ def _refuse_negatives_alone(dataset: EncodedDataset, settings: TrainSettings) ->
 
 
 def _make_model(config: RunConfig, dataset: EncodedDataset) -> TrainableSSD300:
-    settings = config.settings
+    arguments = config.model_arguments()
+    dataset.identity.check(encoding_fields(config.spec), num_classes=arguments["num_classes"])
+    return compiled_model(config.settings, num_classes=arguments["num_classes"], spec=config.spec)
+
+
+def compiled_model(settings: TrainSettings, *, num_classes: int, spec: Spec) -> TrainableSSD300:
+    """The network of the settings, ready to train, with new weights."""
     keras.mixed_precision.set_dtype_policy(settings.precision)
-    model = TrainableSSD300(**config.model_arguments())
-    dataset.identity.check(encoding_fields(model.spec), num_classes=model.num_classes)
+    model = TrainableSSD300(num_classes, preset=spec, width=settings.width, norm=settings.norm)
+    model.freeze(settings.freeze)
     model.compile(
         make_optimizer(settings),
         weight_decay=settings.weight_decay,
-        multibox_loss=MultiBoxLoss(negatives_per_empty_image=settings.negatives_per_empty_image),
+        multibox_loss=MultiBoxLoss(
+            negatives_per_empty_image=settings.negatives_per_empty_image,
+            label_smoothing=settings.label_smoothing,
+            localization=settings.localization_loss,
+            spec=model.spec,
+        ),
         jit_compile=settings.jit_compile,
     )
     model.optimizer.build(model.trainable_variables)  # now, or the step would be traced twice
@@ -151,7 +178,36 @@ def _new_model(config: RunConfig, dataset: EncodedDataset, start: Start | None) 
         load_vgg16(model, config.settings.weights)
     else:
         say(load_start(model, config.classes, start), file=sys.stderr)
+    if config.settings.rescale:
+        rescale_new_layers(model, next(iter(_batches(dataset, config.settings, model.spec)))[0])
     return model
+
+
+def _steps_per_epoch(dataset: EncodedDataset, settings: TrainSettings) -> int:
+    return max(1, math.ceil(dataset.files(settings.split).records / settings.batch_size))
+
+
+def chosen_precision(precision: Precision) -> Precision:
+    """The dtype policy of a setting; what ``auto`` became is said."""
+    if precision != "auto":
+        return precision
+    chosen = fastest_precision()
+    say(f"precision: {chosen}, the fastest on this machine", file=sys.stderr)
+    return chosen
+
+
+def _batches(dataset: EncodedDataset, settings: TrainSettings, spec: Spec, first_step: int = 0) -> tf.data.Dataset:
+    return training_batches(
+        dataset,
+        settings.split,
+        spec=spec,
+        batch_size=settings.batch_size,
+        augmentation=settings.augmentation,
+        copies=settings.copies,
+        seed=settings.seed,
+        first_step=first_step,
+        data_service=settings.data_service,
+    )
 
 
 def _fit(
@@ -165,24 +221,18 @@ def _fit(
 ) -> None:
     settings = config.settings
     spec = model.spec
-    batches = training_batches(
-        dataset,
-        settings.split,
-        spec=spec,
-        batch_size=settings.batch_size,
-        augmentation=settings.augmentation,
-        copies=settings.copies,
-        seed=settings.seed,
-        first_step=first_step,
-        data_service=settings.data_service,
-    )
+    batches = _batches(dataset, settings, spec, first_step)
     splits = [settings.split]
     validation = validation_steps = None
     if settings.validation_split is not None:
         splits.append(settings.validation_split)
-        validation = validation_batches(dataset, settings.validation_split, spec=spec, batch_size=settings.batch_size)
-        validation_steps = math.ceil(dataset.files(settings.validation_split).records / settings.batch_size)
-    steps_per_epoch = max(1, math.ceil(dataset.files(settings.split).records / settings.batch_size))
+        records = dataset.files(settings.validation_split).records
+        if not settings.keep_best:
+            validation = validation_batches(
+                dataset, settings.validation_split, spec=spec, batch_size=settings.batch_size
+            )
+            validation_steps = math.ceil(records / settings.batch_size)
+    steps_per_epoch = _steps_per_epoch(dataset, settings)
     with ExitStack() as stack:
         stack.enter_context(_naming_files(run))
         writable_folder(str(run.path))
@@ -191,7 +241,14 @@ def _fit(
             run.create(config)
         else:
             run.write_config(config)  # the number of steps may have changed
-        recorder = Recorder(run, settings, first_step=first_step, steps_per_epoch=steps_per_epoch)
+        rising = WarnRisingLoss()
+        recorder = Recorder(
+            run,
+            settings,
+            first_step=first_step,
+            steps_per_epoch=steps_per_epoch,
+            on_means_reset=rising.on_means_reset,
+        )
         stack.enter_context(closing(recorder))
         stack.enter_context(naming_broken_records(dataset, *splits, copies=settings.copies))
         model.fit(
@@ -203,6 +260,12 @@ def _fit(
             validation_steps=validation_steps,
             callbacks=[
                 StopOnNaN(),  # first: neither a row nor a checkpoint holds a NaN
+                rising,
+                *(
+                    [KeepBest(run, dataset, settings, recorder, steps_per_epoch=steps_per_epoch)]
+                    if settings.keep_best
+                    else []
+                ),
                 recorder,
                 WarnWithoutMatches(),
                 SaveCheckpoints(run, settings, first_step=first_step),

@@ -1,5 +1,7 @@
 """The optimizer of a run and the schedule of its learning rate."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -38,4 +40,34 @@ def make_optimizer(settings: TrainSettings) -> keras.optimizers.Optimizer:
         rate = keras.optimizers.schedules.CosineDecay(rate, settings.steps)
     if settings.warmup_steps:
         rate = WarmUp(rate, settings.warmup_steps)
-    return keras.optimizers.SGD(rate, momentum=0.9) if settings.optimizer == "sgd" else keras.optimizers.Adam(rate)
+    options: dict[str, Any] = {"global_clipnorm": settings.clip_norm}
+    if settings.ema is not None:
+        options |= {"use_ema": True, "ema_momentum": settings.ema}
+    if settings.optimizer == "sgd":
+        return keras.optimizers.SGD(rate, momentum=0.9, **options)
+    return keras.optimizers.Adam(rate, **options)
+
+
+@contextmanager
+def averaged_weights(model: keras.Model) -> Iterator[None]:
+    """Within it the model has the moving average of its weights, if its optimizer keeps one; after it its own again."""
+    swap_averages(model)
+    try:
+        yield
+    finally:
+        swap_averages(model)
+
+
+def swap_averages(model: keras.Model) -> None:
+    """Exchanges the weights and their moving averages, if the optimizer keeps any.
+
+    Keras's own SwapEMAWeights does it at the ends of epochs only.
+    """
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of a loss scale
+    if not getattr(optimizer, "use_ema", False):
+        return
+    averages = optimizer._model_variables_moving_average
+    for variable, average in zip(model.trainable_variables, averages, strict=True):
+        weights = keras.ops.convert_to_numpy(variable)
+        variable.assign(average)
+        average.assign(weights)

@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from ssd300.datasets.classes import ClassList
 from ssd300.datasets.errors import InputError
 from ssd300.datasets.files import sha256, writable_folder, write_atomically
 from ssd300.model.spec import PAPER, Spec, earlier_spec
 from ssd300.model.ssd300 import SSD300
-from ssd300.preprocessing.support.options import from_plain
+from ssd300.preprocessing.support.options import check_fields, from_plain
 from ssd300.preprocessing.support.outputs import local_path
 from ssd300.training.checkpoint_files import checksum_path, load_weights, save_weights
 from ssd300.training.settings import TrainSettings
@@ -48,6 +50,17 @@ class RunConfig:
             "width": settings.width,
             "norm": settings.norm,
         }
+
+
+@dataclass(frozen=True)
+class Best:
+    """What is known of the best weights of a run, in ``best.json``."""
+
+    step: int
+    mAP: float  # VOC 2007, on the run's validation split
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def read_config(path: str | Path, *, may_be_edited: bool = True) -> RunConfig:
@@ -91,6 +104,7 @@ class RunDirectory:
         self.history_path = self.path / "history.csv"
         self.logs_path = self.path / "tensorboard"
         self._checkpoints = self.path / "checkpoints"
+        self._best, self._best_weights = self.path / "best.json", self.path / "best.weights.h5"
 
     def check_free(self) -> None:
         """Checks that a new run may be made here; InputError if there is one, or none can be written."""
@@ -140,6 +154,21 @@ class RunDirectory:
             checksum_path(old).unlink(missing_ok=True)
         return path
 
+    def save_best(self, model: SSD300, best: "Best") -> None:
+        """Saves the weights of a network, without its optimizer, as the best of the run."""
+        save_weights(keras.Model(model.inputs, model.outputs), self._best_weights)
+        write_atomically(str(self._best), json.dumps(asdict(best), indent=2))
+
+    def read_best(self) -> "Best | None":
+        """The best weights' step and mAP; None if there are none, or the file is damaged."""
+        if not self._best.exists():
+            return None
+        try:
+            return from_plain(Best, json.loads(self._best.read_text(encoding="utf-8")), where=f"{self._best}")
+        except ValueError as error:
+            _LOG.warning("%s is damaged and ignored: %s", self._best, error)
+            return None
+
     def load_newest(self, model: SSD300) -> int:
         """Loads the newest checkpoint that is not damaged into a model, and returns its step.
 
@@ -159,8 +188,19 @@ class RunDirectory:
         raise InputError(f"no checkpoint of {self.path} can be loaded: {'; '.join(reasons)}")
 
     def load_model(self) -> tuple[SSD300, RunConfig, int]:
-        """The network with the newest weights that are not damaged, the configuration, and the step."""
-        config = self.read_config()
-        _ = self.newest_checkpoint()  # before a model is built for nothing
+        """The network with the best weights, the configuration, and the step; if none were kept, with the newest.
+
+        Those that are damaged are passed over, with a warning.
+        """
+        config, best = self.read_config(), self.read_best()
+        if best is None:
+            _ = self.newest_checkpoint()  # before a model is built for nothing
         model = SSD300(**config.model_arguments())
+        if best is not None:
+            try:
+                load_weights(model, self._best_weights)
+            except ValueError as error:
+                _LOG.warning("%s; the newest checkpoint is used", error)
+            else:
+                return model, config, best.step
         return model, config, self.load_newest(model)

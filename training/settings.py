@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ssd300.datasets.errors import InputError
-from ssd300.model.spec import PresetName
+from ssd300.model.spec import LocalizationLoss, PresetName
 from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION, Augmentation
 from ssd300.preprocessing.support.options import check_fields, option
 
+Precision = Literal["float32", "mixed_float16", "mixed_bfloat16", "auto"]
 LARGEST_SEED = 2**32 - 1  # that NumPy takes
 LARGEST_BATCH, MOST_STEPS = 65_536, 10**9
 
@@ -24,7 +25,9 @@ class TrainSettings:
 
     dataset: str = option()
     split: str = option("train", "split to train on", group="data")
-    validation_split: str | None = option(None, "split whose loss is computed after each epoch", shown="none")
+    validation_split: str | None = option(
+        None, "split whose loss, or mAP with --keep-best, is computed after each epoch", shown="none"
+    )
     batch_size: int = option(32, "images per step", at_least=1, at_most=LARGEST_BATCH)
     seed: int = option(0, "seed of the weights, the order and the augmentation", at_least=0, at_most=LARGEST_SEED)
     data_service: str | None = option(
@@ -49,7 +52,13 @@ class TrainSettings:
         metavar="RUN",
         local=True,
     )
-    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = option("float32", "Keras's dtype policy")
+    precision: Precision = option("float32", "Keras's dtype policy; auto is the fastest on this machine")
+    freeze: int = option(
+        0, "number of VGG16's five blocks, from the first on, that keep their weights", at_least=0, at_most=5
+    )
+    rescale: bool = option(
+        False, "start fc6 to conv11_2 at outputs of a root mean square of 1, measured on the first batch"
+    )
     jit_compile: bool = option(False, "compile the step with XLA: faster on GPUs, slower on CPUs", negatable=True)
 
     steps: int = option(120_000, "total number of steps", group="solver", at_least=1, at_most=MOST_STEPS)
@@ -66,6 +75,21 @@ class TrainSettings:
         at_most=8732,
     )
     weight_decay: float = option(5e-4, "coupled weight decay, of kernels and conv4_3_norm's scale", at_least=0)
+    localization_loss: LocalizationLoss = option(
+        "smooth-l1", "of matched boxes: smooth-l1 of the offsets, or 1 - GIoU or 1 - CIoU of the decoded boxes"
+    )
+    label_smoothing: float = option(
+        0.0, "share of the target probability that is spread over all classes", at_least=0, below=1
+    )
+    clip_norm: float | None = option(None, "limit of the gradients' global norm", above=0, shown="off")
+    ema: float | None = option(
+        None,
+        "keep an exponential moving average of the weights, with this momentum, such as .999; checkpoints hold it",
+        metavar="MOMENTUM",
+        above=0,
+        below=1,
+        shown="off",
+    )
 
     checkpoint_steps: int | None = option(
         None,
@@ -76,12 +100,62 @@ class TrainSettings:
         shown="once per epoch, at least 100",
     )
     keep_checkpoints: int = option(3, "number of newest checkpoints to keep", at_least=1, at_most=100_000)
+    keep_best: bool = option(
+        False, "compute the validation split's mAP after each epoch; keep the best weights, which all commands then use"
+    )
+    patience: int | None = option(
+        None,
+        "stop after this many epochs without a better mAP; needs --keep-best",
+        metavar="EPOCHS",
+        at_least=1,
+        at_most=MOST_STEPS,
+        shown="off",
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
         check_copies(self.augmentation, self.copies)
         if self.init_from is not None and self.weights not in ("imagenet", "none"):
             raise InputError(f"a run starts from the weights {self.weights} or from the run {self.init_from}, not both")
+        if self.keep_best and self.validation_split is None:
+            raise InputError("keep_best needs a validation_split to compute the mAP on")
+        if self.patience is not None and not self.keep_best:
+            raise InputError("patience needs keep_best: it counts epochs without a better mAP")
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """What to fine-tune; the recipe follows from it (`ssd300.training.finetuning`)."""
+
+    dataset: str = option(help="folder of an encoded dataset", positional=True, path=True)
+    start: str = option(
+        "imagenet",
+        "what to start from: the folder of a run, trained or imported; imagenet or imagenet-full (VGG16's weights, "
+        "downloaded by Keras); or a file of Keras's VGG16",
+        flag="from",
+        metavar="RUN|imagenet",
+        path=("imagenet", "imagenet-full", "none"),
+    )
+    minutes: float = option(
+        60.0, "time limit, which shortens the training; 0 for no limit", at_least=0, at_most=1_000_000
+    )
+    steps: int | None = option(
+        None,
+        "number of steps instead",
+        at_least=1,
+        at_most=MOST_STEPS,
+        shown="40 epochs and at least 1,000, or what the minutes allow",
+    )
+    split: str = option("train", "split to train on")
+    validation_split: str | None = option(
+        None, "split to choose the best weights by", shown="validation, or a held-out fifth of the training images"
+    )
+    batch_size: int = option(8, "images per step", at_least=1, at_most=LARGEST_BATCH)
+    seed: int = option(0, "seed of the weights, the order and the augmentation", at_least=0, at_most=LARGEST_SEED)
+    precision: Precision = option("auto", "Keras's dtype policy; auto is the fastest on this machine")
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)

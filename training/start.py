@@ -1,7 +1,9 @@
 """What a new run starts from: VGG16's weights, another run, or nothing."""
 
 import logging
+import re
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -120,6 +122,35 @@ def _carry_over(
         shaped[..., here] = other.reshape(*other.shape[:-1], -1, stored_classes)[..., there]
         arrays.append(shaped.reshape(own.shape))
     layer.set_weights(arrays)
+
+
+_NEW_LAYERS = re.compile(r"(fc6|fc7|conv(8|9|10|11)_[12])(_relu|_pad)?")
+
+
+def rescale_new_layers(model: SSD300, pixels: Any) -> None:
+    """Divides the weights of fc6 to conv11_2 so that each layer's output on `pixels` has a root mean square of 1.
+
+    What VGG16's features, which are large, become in layers that begin at random shrinks from layer to layer by the
+    choice of the initializer alone, and the heads of large objects, which sit on the last ones, learn late. A layer of
+    kernel, bias and ReLU scales with its weights, so this changes the scale of an output and nothing else (after
+    Mishkin and Matas 2015, whose kernels are orthonormal too).
+
+    Args:
+        model: without batch normalization, which makes any scale one.
+        pixels: uint8 ``[B, 300, 300, 3]``, a batch of training images.
+    """
+    layers = [layer for layer in model.layers if _NEW_LAYERS.fullmatch(layer.name)]
+    features = keras.Model(model.inputs, layers[0].input)(pixels)
+    for layer in layers:
+        outputs = layer(features)
+        if isinstance(layer, keras.layers.Conv2D):
+            scale = float(
+                np.sqrt(np.mean(np.square(np.maximum(keras.ops.convert_to_numpy(outputs), 0.0), dtype=float)))
+            )
+            if scale > 0:
+                layer.set_weights([array / scale for array in layer.get_weights()])
+                outputs = layer(features)
+        features = outputs
 
 
 def load_vgg16(model: SSD300, weights: str) -> None:

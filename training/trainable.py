@@ -46,6 +46,13 @@ class TrainableSSD300(SSD300):
         self.weight_decay, self.bias_multiplier = weight_decay, bias_multiplier
         self.multibox_loss = multibox_loss or MultiBoxLoss()
 
+    def freeze(self, blocks: int) -> None:
+        """Keeps the weights of VGG16's first `blocks` blocks, 0 to 5, as they are; before `compile`."""
+        names = tuple(f"conv{block}_{index}" for block in range(1, blocks + 1) for index in (1, 2, 3))
+        for layer in self.layers:
+            if layer.name in names or layer.name.removesuffix("_bn") in names:
+                layer.trainable = False
+
     def train_step(self, data: Any) -> dict[str, Any]:
         """One update from ``(pixels, targets)``."""
         pixels, targets = data

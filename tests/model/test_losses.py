@@ -1,12 +1,15 @@
 """The MultiBox loss: cases worked by hand, a slow loop, mining, and what must not reach the gradient."""
 
-from math import exp, log
+from math import atan, exp, log, pi
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssd300.model.losses import MultiBoxLoss, smooth_l1
+from ssd300.model.box_coder import decode
+from ssd300.model.default_boxes import default_boxes
+from ssd300.model.losses import MultiBoxLoss, ciou_loss, giou_loss, smooth_l1
+from ssd300.model.spec import PAPER
 
 
 def compute(labels, offsets, logits, predicted, loss=None):
@@ -233,3 +236,75 @@ def test_the_negatives_of_an_image_without_a_match_by_hand():
     assert got == pytest.approx([5 * log(2), 5 * log(2), 0, 0], rel=1e-5)  # divided by no less than one match
     got, _ = compute(np.zeros((1, 3)), zeros, logits, zeros, MultiBoxLoss(negatives_per_empty_image=6))
     assert got == pytest.approx([3 * log(2), 3 * log(2), 0, 0], rel=1e-5)
+
+
+# Corner boxes and what becomes of them by hand: IoU 1/7, hull 3x3 with 2 of 9 outside the union of 7.
+ASPECT = 4 / pi**2 * (atan(4) - atan(1 / 4)) ** 2
+FIRST, SECOND = [0.0, 0.0, 2.0, 2.0], [1.0, 1.0, 3.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("loss", "first", "second", "expected"),
+    [
+        (giou_loss, FIRST, FIRST, 0.0),
+        (giou_loss, FIRST, SECOND, 1 - 1 / 7 + 2 / 9),
+        (giou_loss, [0, 0, 1, 1], [0, 3, 1, 4], 1 + 2 / 4),  # apart: a hull of 4, of which 2 are between them
+        (ciou_loss, FIRST, FIRST, 0.0),
+        (ciou_loss, FIRST, SECOND, 1 - 1 / 7 + 2 / 18),  # centers (1, 1) apart, a diagonal of 3 * sqrt(2)
+        # The same center and 4x1 in 1x4: IoU 1/7, v = 4 / pi^2 * (atan(4) - atan(1/4))^2, alpha = v / (1 - 1/7 + v).
+        (ciou_loss, [0, 0, 1, 4], [-1.5, 1.5, 2.5, 2.5], 1 - 1 / 7 + ASPECT**2 / (6 / 7 + ASPECT)),
+    ],
+)
+def test_losses_of_boxes_by_hand(loss, first, second, expected):
+    found = loss(tf.constant([first], tf.float32), tf.constant([second], tf.float32))
+    np.testing.assert_allclose(found, [expected], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("localization", ["giou", "ciou"])
+def test_a_loss_of_boxes_decodes_both_sides_and_counts_matches_only(localization):
+    labels = np.zeros((1, 8732), np.int32)
+    labels[0, [100, 8000]] = 1
+    offsets = np.full((1, 8732, 4), np.nan, np.float32)  # what is stored where nothing matches must not matter
+    offsets[0, [100, 8000]] = [[0.5, -1.0, 0.3, 0.2], [0.0, 0.0, 0.0, 0.0]]
+    predicted = np.zeros((1, 8732, 4), np.float32)
+    terms, (_, gradient) = compute(
+        labels, offsets, np.zeros((1, 8732, 3)), predicted, MultiBoxLoss(localization=localization)
+    )
+    boxes = default_boxes(PAPER)[[100, 8000]]
+    true, found = decode(offsets[0, [100, 8000]], boxes), decode(predicted[0, [100, 8000]], boxes)
+    by_box = {"giou": giou_loss, "ciou": ciou_loss}[localization](tf.constant(found), tf.constant(true)).numpy()
+    assert by_box[1] == pytest.approx(0, abs=1e-5)
+    assert terms[2] == pytest.approx(by_box.sum() / 2, rel=1e-5)
+    assert np.isfinite(gradient).all()
+    assert set(np.nonzero(np.abs(gradient[0]).sum(axis=-1))[0]) <= {100, 8000}
+    assert np.abs(gradient[0, 100]).sum() > 0
+
+
+def test_a_wild_offset_keeps_the_loss_of_boxes_finite():
+    labels, offsets = np.zeros((1, 8732), np.int32), np.zeros((1, 8732, 4), np.float32)
+    labels[0, 5] = 1
+    terms, gradients = compute(
+        labels, offsets, np.zeros((1, 8732, 3)), np.full((1, 8732, 4), 1e4), MultiBoxLoss(localization="ciou")
+    )
+    assert np.isfinite(terms).all()
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_label_smoothing_by_hand():
+    # One match of class 1 with probabilities (.2, .8), three negatives; smoothing .1 of two classes.
+    logits = certainties([[0.2, 0.9, 0.6, 0.7, 0.99]])
+    labels, zeros = [[1, 0, 0, 0, 0]], np.zeros((1, 5, 4))
+    terms, _ = compute(labels, zeros, logits, zeros, MultiBoxLoss(label_smoothing=0.1))
+
+    def smoothed(right):
+        return -0.95 * log(right) - 0.05 * log(1 - right)
+
+    # Mined by the plain loss: .6, .7 and .9 are harder than .99, whose smoothed loss is larger than that of .9.
+    assert smoothed(0.99) > smoothed(0.9)
+    assert terms[1] == pytest.approx(sum(map(smoothed, (0.8, 0.9, 0.6, 0.7))), rel=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"label_smoothing": 1.0}, {"label_smoothing": -0.1}, {"localization": "l2"}])
+def test_what_the_loss_cannot_use_is_refused(options):
+    with pytest.raises(ValueError, match="label_smoothing must be in"):
+        MultiBoxLoss(**options)

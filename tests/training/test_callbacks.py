@@ -162,7 +162,7 @@ def test_a_row_is_written_every_ten_steps_and_at_the_last(model, run, clock):
     record(recorder, model, range(1, 14), clock)
     recorder.on_train_end()
     rows = rows_of(run)
-    assert list(rows[0]) == [*FIELDS, "val_loss", "val_confidence", "val_localization"]
+    assert list(rows[0]) == [*FIELDS, "val_loss", "val_confidence", "val_localization", "val_mAP"]
     assert [(row["step"], row["epoch"]) for row in rows] == [("10", "1.667"), ("13", "2.167")]
     assert [row["images_per_second"] for row in rows] == ["8.0", "8.0"]  # 4 images in half a second
     assert [float(row[name]) for row in rows[:1] for name in LOGS] == list(LOGS.values())

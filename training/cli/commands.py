@@ -23,6 +23,7 @@ from ssd300.training.cli.options import build, parse_changes
 from ssd300.training.settings import (
     LARGEST_SEED,
     EvaluateSettings,
+    FinetuneSettings,
     InspectSettings,
     PredictSettings,
     TrainSettings,
@@ -219,6 +220,26 @@ def _train(given: Given) -> None:
     say(f"trained to step {step:,}; newest checkpoint {checkpoint}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _FinetuneOptions:
+    output: str = option(help="folder of the run: configuration, best weights, history, logs", **_LOCAL_FOLDER)
+
+
+def _finetune(given: Given) -> None:
+    options, settings = build(_FinetuneOptions, given), build(FinetuneSettings, given)
+    import_tensorflow()
+    from ssd300.training.device import describe_device
+    from ssd300.training.finetuning import finetune
+
+    say(f"training on {describe_device()}", file=sys.stderr)
+    done = finetune(settings, options.output)
+    say(
+        f"mAP {done.best.mAP:.3f} (VOC 2007) on {done.images:,} images of {done.split}, best at step "
+        f"{done.best.step:,}; {done.seconds / 60:.1f} minutes\n"
+        f'detect objects with: ssd300 predict {done.run.path} "photos/*.jpg" --output predictions'
+    )
+
+
 def _changes(given: Given, augmentation: Augmentation, copies: bool = False) -> Given:
     """The settings that were given, with the augmentation that they make of the one to start from."""
     names = {one.name for one in fields(TrainSettings)} - {"augmentation"}
@@ -324,6 +345,11 @@ COMMANDS = {
         (_InspectOptions, InspectSettings, _AugmentationOptions),
     ),
     "train": Command(_train, "train on an encoded dataset", (_TrainOptions, TrainSettings, _AugmentationOptions)),
+    "finetune": Command(
+        _finetune,
+        "train on a dataset of your own with a recipe for few images and little time",
+        (_FinetuneOptions, FinetuneSettings),
+    ),
     "import-weights": Command(
         _import_weights, "make a run of another project's trained SSD300 weights", (_ImportOptions,)
     ),

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.datasets.errors import InputError
 from ssd300.datasets.files import writable_folder, write_atomically
-from ssd300.model.detection import make_detector
+from ssd300.model.detection import Detector, make_detector
 from ssd300.model.ssd300 import SSD300
 from ssd300.preprocessing.support.outputs import check_replaceable
 from ssd300.preprocessing.support.progress import bar
@@ -48,9 +48,14 @@ class EvaluatedPicture:
     labels: np.ndarray
 
 
-def detections_on(model: SSD300, dataset: EncodedDataset, settings: EvaluateSettings) -> Iterator[EvaluatedPicture]:
-    """All images of a split, in the dataset's order, with the model's detections."""
-    detector = make_detector(model)
+def detections_on(
+    model: SSD300, dataset: EncodedDataset, settings: EvaluateSettings, detector: Detector | None = None
+) -> Iterator[EvaluatedPicture]:
+    """All images of a split, in the dataset's order, with the model's detections.
+
+    A `detector` that `make_detector` made of the model before saves its tracing.
+    """
+    detector = detector or make_detector(model)
     for batch in evaluation_batches(dataset, settings.split, batch_size=settings.batch_size):
         found = detector(batch["pixels"])
         boxes, scores, labels, counts = (array.numpy() for array in found)
@@ -89,21 +94,10 @@ def evaluate(
     check_replaceable([output / METRICS, output / CURVES])
     writable_folder(str(output))
     model, config, step = run.load_model()
-    evaluator = DetectionEvaluator(model.num_classes)
     start = time.perf_counter()
     with naming_broken_records(dataset, settings.split), closing(bar("evaluating", records)) as progress:
-        for picture in detections_on(model, dataset, settings):
-            progress.update()
-            evaluator.add(
-                picture.boxes,
-                picture.scores,
-                picture.labels,
-                true_boxes=picture.true_boxes,
-                true_labels=picture.true_labels,
-                difficult=picture.difficult,
-            )
+        results = class_results(model, dataset, settings, tick=progress.update)
     seconds = time.perf_counter() - start
-    results = evaluator.results()
     means = {name: mean_average_precision(results, definition=name) for name in DEFINITIONS}
     metrics = {
         "split": settings.split,
@@ -119,6 +113,29 @@ def evaluate(
     curves = {name: results[label] for label, name in enumerate(config.classes.names, start=1)}
     plot_precision_recall(curves, means, output / CURVES)
     return metrics
+
+
+def class_results(
+    model: SSD300,
+    dataset: EncodedDataset,
+    settings: EvaluateSettings,
+    *,
+    detector: Detector | None = None,
+    tick: Callable[[], Any] = lambda: None,
+) -> dict[int, ClassResult]:
+    """Each class's average precision of a model on a split; `tick` is called after each image."""
+    evaluator = DetectionEvaluator(model.num_classes)
+    for picture in detections_on(model, dataset, settings, detector):
+        tick()
+        evaluator.add(
+            picture.boxes,
+            picture.scores,
+            picture.labels,
+            true_boxes=picture.true_boxes,
+            true_labels=picture.true_labels,
+            difficult=picture.difficult,
+        )
+    return evaluator.results()
 
 
 def _class_metrics(result: ClassResult) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ssd300.preprocessing.augmentation.batch import augment_batch
 from ssd300.preprocessing.augmentation.render import decode_resized
 from ssd300.preprocessing.augmentation.settings import LIGHT_AUGMENTATION, NO_AUGMENTATION, Augmentation
 from ssd300.training.reading.data_service import read_through
-from ssd300.training.reading.record_order import epoch_and_number, ordered_records
+from ssd300.training.reading.record_order import epoch_and_number, ordered_records, records_in_order
 from ssd300.training.settings import check_copies
 
 _RECORD_BATCHES = 4  # undecoded, read ahead: they bridge the gap between two blocks of files
@@ -108,7 +108,7 @@ def validation_batches(dataset: EncodedDataset, split: str, *, spec: Spec, batch
         pixels, targets = augment_batch(serialized, numbers, numbers, spec=spec, augmentation=NO_AUGMENTATION, seed=0)
         return pixels, targets._asdict()
 
-    records = tf.data.TFRecordDataset(dataset.files(split).variants[0])
+    records = records_in_order(dataset.files(split))
     return records.batch(batch_size).map(plain, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 
 
@@ -124,5 +124,5 @@ def evaluation_batches(dataset: EncodedDataset, split: str, *, batch_size: int) 
         kept = {name: record[name] for name in ("image", "filename", "id", "boxes", "labels", "difficult")}
         return {**kept, "pixels": decode_resized(record["image"])}
 
-    records = tf.data.TFRecordDataset(dataset.files(split).variants[0])
+    records = records_in_order(dataset.files(split))
     return records.map(example, num_parallel_calls=tf.data.AUTOTUNE).ragged_batch(batch_size).prefetch(2)

@@ -8,6 +8,7 @@ skips whole blocks unread.
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 from ssd300.datasets.encoded_dataset import SplitFiles
@@ -54,6 +55,7 @@ def ordered_records(
 
     paths = tf.constant(files.variants)  # [V, S]
     lengths = tf.constant(files.lengths, tf.int64)
+    first_in_file = tf.constant(files.first, tf.int64)
     numbers = tf.cumsum(lengths, exclusive=True)  # of each shard's first record
 
     def records_of(number: tf.Tensor) -> tf.data.Dataset:
@@ -69,9 +71,9 @@ def ordered_records(
         order, skip, take = (tf.gather(array, used) for array in (order, skip, take))
         chosen = tf.gather_nd(paths, tf.stack([tf.gather(variants_of(epoch), order), order], axis=1))
         places = epoch * total + tf.gather(numbers, order) + skip
-        records = tf.data.Dataset.from_tensor_slices((chosen, skip, take, places)).interleave(
-            _piece, cycle_length=2 * _BLOCK_SHARDS, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        )
+        records = tf.data.Dataset.from_tensor_slices(
+            (chosen, tf.gather(first_in_file, order) + skip, take, places)
+        ).interleave(_piece, cycle_length=2 * _BLOCK_SHARDS, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         shuffled = _shuffle(records, buffer, stream(seed, number, _BUFFER))
         return shuffled.skip(tf.where(number == first_block, tf.constant(skipped, tf.int64), 0))
 
@@ -84,6 +86,14 @@ def ordered_records(
         return (begin + tf.cast(epoch % count, tf.int32)) % count
 
     return tf.data.Dataset.range(first_block, tf.int64.max).flat_map(records_of)
+
+
+def records_in_order(files: SplitFiles) -> tf.data.Dataset:
+    """The original images' serialized records once, in the order of the files."""
+    pieces = tf.data.Dataset.from_tensor_slices(
+        (list(files.variants[0]), np.array(files.first, np.int64), np.array(files.lengths, np.int64))
+    )
+    return pieces.flat_map(lambda path, first, length: tf.data.TFRecordDataset(path).skip(first).take(length))
 
 
 def epoch_and_number(places: tf.Tensor, files: SplitFiles) -> tuple[tf.Tensor, tf.Tensor]:

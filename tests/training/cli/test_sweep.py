@@ -27,17 +27,20 @@ PATHS = {
     "inspect": {"dataset": "{dataset}", "output": "{out}.jpg"},
     "train": {"dataset": "{dataset}", "output": "{out}", "config": "{config}", "weights": "none", "init_from": "{run}"},
     "import-weights": {"file": "{weights}", "classes": "{names}", "output": "{out}"},
+    "finetune": {"dataset": "{dataset}", "start": "{run}", "output": "{out}"},
     "evaluate": {"run": "{run}", "dataset": "{dataset}", "output": "{out}"},
     "predict": {"run": "{run}", "images": "{photo}", "output": "{out}"},
 }
 SMALL = {
     "preprocess": "--workers 1 --copies 1",
     "inspect": "--images 1 --seconds 0",
+    "finetune": "--steps 1 --batch-size 2",
     "train": "--steps 1 --width .02 --batch-size 2 --augmentation none",
 }
 FLAGS = {"sources": "--source", "output": "--output", "classes": "--classes", "config": "--config"} | {
     "weights": "--weights",
     "init_from": "--init-from",
+    "start": "--from",
 }
 FILES = {("inspect", "output"), ("train", "config"), ("preprocess", "classes"), ("train", "weights")} | {
     ("import-weights", "file"),
