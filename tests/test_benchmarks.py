@@ -9,6 +9,7 @@ import pytest
 SCRIPTS = sorted((Path(__file__).parent / "benchmarks").glob("[a-z]*.py"))
 _FAST = ("encoding", "plan")
 WANTED = {
+    "accuracy": ["ssd300 finetune", "steps"],
     "encoding": ["ssd300, one image", "NumPy, dense"],
     "input_pipeline": ["ssd300, all of the paper's steps", "ssd300, decode and resize only"],
     "overfit": ["eight images: 2 steps", "voc07_train: mean losses"],

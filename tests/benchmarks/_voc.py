@@ -30,10 +30,10 @@ class VocTree:
         """Names of its images."""
         return (self.root / "ImageSets/Main/train.txt").read_text().split()
 
-    def encode(self, output: Path, **settings: Any) -> str:
-        """Encodes it; returns the folder of the dataset."""
-        source = FolderSource("train", str(self.root), "train")
-        preprocess(PreprocessSettings((source,), read_class_file(self.classes), **settings), str(output))
+    def encode(self, output: Path, *, sources: tuple[FolderSource, ...] = (), **settings: Any) -> str:
+        """Encodes it, or these `sources` of it; returns the folder of the dataset."""
+        sources = sources or (FolderSource("train", str(self.root), "train"),)
+        preprocess(PreprocessSettings(sources, read_class_file(self.classes), **settings), str(output))
         return str(output)
 
 
