@@ -94,9 +94,7 @@ def main() -> None:
     torch.manual_seed(0)
     data = Images(arguments.tree, "train", transforms())
     # The backbone of torchvision's reference run, of which conv1 is frozen if it is pretrained.
-    model = ssd300_vgg16(
-        weights=None, weights_backbone=None, num_classes=len(data.labels) + 1, trainable_backbone_layers=4
-    )
+    model = ssd300_vgg16(weights=None, weights_backbone=None, num_classes=len(data.labels) + 1)
     load_vgg16(model, arguments.weights)
     for layer in list(model.backbone.features)[:4]:
         layer.requires_grad_(False)
