@@ -195,8 +195,8 @@ class EncodedDataset:
         """The files of a split, with those of its augmented copies if wanted.
 
         A part of a split is named as TFDS does, ``train[:80%]`` or ``train[80%:]``: of each shard the records between
-        these shares of its length. The job has put the images of folders in random order, so a part is a random sample; those of a TFDS source
-        keep its order.
+        these shares of its length. The job has put the images of folders in random order, so a part is a random
+        sample; those of a TFDS source keep its order.
 
         Raises:
             InputError: the dataset has no such split, or no copies of it; the message names what it has. Or the part
