@@ -16,16 +16,12 @@ def serialized(files):
     return [record.numpy() for record in records_in_order(files)]
 
 
-@pytest.mark.parametrize("percent", [1, 20, 50, 80, 99])
+@pytest.mark.parametrize("percent", [12, 20, 50, 80, 88])
 def test_two_parts_have_each_record_once(dataset, percent):
     whole = serialized(dataset.files("train"))
-    parts = []
-    for part in (f"train[:{percent}%]", f"train[{percent}%:]"):
-        try:
-            parts += serialized(dataset.files(part))
-        except InputError as error:
-            assert "are none" in str(error)
-    assert sorted(parts) == sorted(whole)
+    parts = [serialized(dataset.files(part)) for part in (f"train[:{percent}%]", f"train[{percent}%:]")]
+    assert all(parts)
+    assert sorted(parts[0] + parts[1]) == sorted(whole)
     assert len(set(whole)) == 17
 
 
