@@ -94,9 +94,9 @@ def rate(work: Callable[[], int], *, seconds: float) -> float:
     return done / elapsed
 
 
-def subprocess_output(script: str, *arguments: Any) -> str:
-    """What a contender prints; ends the benchmark if it fails."""
-    command = [sys.executable, str(CONTENDERS / script), *map(str, arguments)]
+def subprocess_output(script: str, *arguments: Any, python: str = sys.executable) -> str:
+    """What a contender prints, run by an interpreter; ends the benchmark if it fails."""
+    command = [python, str(CONTENDERS / script), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
