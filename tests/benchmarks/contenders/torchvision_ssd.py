@@ -100,8 +100,16 @@ def make_model(classes: int, weights: str, trainable: int) -> torch.nn.Module:
 
 
 def endless(data: Images, batch_size: int) -> Iterator[tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]]:
-    """Batches of images and targets, in another order in each epoch."""
-    batches = DataLoader(data, min(batch_size, len(data)), shuffle=True, drop_last=True, collate_fn=list)
+    """Batches of images and targets, in another order in each epoch, made by a process next to the training."""
+    batches = DataLoader(
+        data,
+        min(batch_size, len(data)),
+        shuffle=True,
+        drop_last=True,
+        collate_fn=list,
+        num_workers=1,
+        persistent_workers=True,
+    )
     while True:
         for batch in batches:
             yield [image for image, _ in batch], [target for _, target in batch]
