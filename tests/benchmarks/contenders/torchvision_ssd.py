@@ -24,7 +24,7 @@ from torchvision import tv_tensors
 from torchvision.models.detection import ssd300_vgg16
 from torchvision.transforms import v2
 
-WARM_UP_STEPS = 60
+WARM_UP_STEPS, WARM_UP_SHARE = 60, 0.1  # of steps, or of the time if that is shorter; as in `ssd300 finetune`
 RATES = {"sgd": 2e-3, "adam": 1e-4}  # the first is the reference recipe's
 MEAN = (123, 117, 104)  # of the model's own normalization, times 255
 BLOCKS = (2, 2, 3, 3, 3)  # convolutions of VGG16
@@ -133,7 +133,8 @@ def train(model: torch.nn.Module, data: Images, arguments: argparse.Namespace) -
     while (seconds := time.perf_counter() - begin) < limit:
         images, targets = next(batches)
         cosine = (1 + math.cos(math.pi * seconds / limit)) / 2
-        optimizer.param_groups[0]["lr"] = highest * cosine * min(1, (len(losses) + 1) / WARM_UP_STEPS)
+        warm_up = max((len(losses) + 1) / WARM_UP_STEPS, seconds / (WARM_UP_SHARE * limit))
+        optimizer.param_groups[0]["lr"] = highest * cosine * min(1, warm_up)
         with torch.autocast("cpu", torch.bfloat16, enabled=low_precision):
             loss = sum(model(images, targets).values())
         optimizer.zero_grad()
