@@ -32,9 +32,10 @@ def smooth_l1(errors: tf.Tensor) -> tf.Tensor:
 
 def giou_loss(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
     """1 - GIoU ``[...]``, in [0, 2], of corner boxes ``[..., 4]`` and their counterparts (Rezatofighi et al. 2019)."""
-    iou, union, hull, _ = _overlap(first, second)
-    enclosing = hull[..., 0] * hull[..., 1]
-    return 1 - iou + (enclosing - union) / tf.maximum(enclosing, _SMALLEST)
+    height, width = tf.unstack(_hull(first, second), axis=-1)
+    enclosing = height * width
+    union = box_ops.area(first) + box_ops.area(second) - box_ops.intersection(first, second)
+    return 1 - box_ops.paired_iou(first, second) + (enclosing - union) / tf.maximum(enclosing, _SMALLEST)
 
 
 def ciou_loss(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
@@ -43,8 +44,9 @@ def ciou_loss(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
     To 1 - IoU it adds the squared distance of the centers relative to the diagonal of the hull, and a term for
     different aspect ratios, whose weight is a constant to the gradient, as in the authors' code.
     """
-    iou, _, hull, shift = _overlap(first, second)
-    diagonal = tf.reduce_sum(tf.square(hull), axis=-1)
+    iou = box_ops.paired_iou(first, second)
+    diagonal = tf.reduce_sum(tf.square(_hull(first, second)), axis=-1)
+    shift = (first[..., :2] + first[..., 2:] - second[..., :2] - second[..., 2:]) / 2  # of the centers
     distance = tf.reduce_sum(tf.square(shift), axis=-1) / tf.maximum(diagonal, _SMALLEST)
     angles = [
         tf.atan2(tf.maximum(b[..., 3] - b[..., 1], _SMALLEST), tf.maximum(b[..., 2] - b[..., 0], _SMALLEST))
@@ -55,13 +57,9 @@ def ciou_loss(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
     return 1 - iou + distance + weight * aspect
 
 
-def _overlap(first: tf.Tensor, second: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """IoU ``[...]``, area of the union ``[...]``, sides of the hull ``[..., 2]``, centers' distances ``[..., 2]``."""
-    shared = box_ops.intersection(first, second)
-    union = box_ops.area(first) + box_ops.area(second) - shared
-    hull = tf.maximum(first[..., 2:], second[..., 2:]) - tf.minimum(first[..., :2], second[..., :2])
-    shift = (first[..., :2] + first[..., 2:] - second[..., :2] - second[..., 2:]) / 2
-    return shared / tf.maximum(union, _SMALLEST), union, hull, shift
+def _hull(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+    """Height and width ``[..., 2]`` of the smallest boxes around corner boxes and their counterparts."""
+    return tf.maximum(first[..., 2:], second[..., 2:]) - tf.minimum(first[..., :2], second[..., :2])
 
 
 class MultiBoxLoss:
@@ -172,7 +170,8 @@ class MultiBoxLoss:
         # A cross entropy is never negative, so matched boxes sort after every candidate.
         candidates = tf.where(matched > 0, -1.0, cross_entropy)
         count = tf.shape(candidates)[1]
-        # Only the sum over the hardest matters, so sorting the values is enough: no indices, no gather, no mask.
+        # Only the sum over the hardest matters, so sorting the values is enough; what is summed needs to be gathered
+        # only where it is not what is sorted.
         ranked, indices = tf.math.top_k(candidates, k=count)
         rank = tf.cast(tf.range(count), tf.float32)[None]  # [1, A]
         values = tf.gather(smoothed, indices, batch_dims=1) if self.label_smoothing else ranked

@@ -105,8 +105,10 @@ class WarnRisingLoss(keras.callbacks.Callback):
         total = float(logs["loss"]) * self._count
         self._losses = [*self._losses[1 - 2 * self._HALF :], total - self._total]
         self._total = total
+        if len(self._losses) < 2 * self._HALF:
+            return
         before, after = (sum(part) / self._HALF for part in (self._losses[: self._HALF], self._losses[self._HALF :]))
-        if len(self._losses) == 2 * self._HALF and after > self._RISE * before:
+        if after > self._RISE * before:
             self._is_said = True
             _LOG.warning(
                 "the loss has risen for a hundred steps, from %.2f to %.2f: try a lower learning rate, a longer "

@@ -15,9 +15,9 @@ from ssd300.datasets.errors import InputError
 from ssd300.datasets.files import resolve_path
 from ssd300.model.spec import IMAGE_SIZE, spec_named
 from ssd300.preprocessing.support.terminal import say
-from ssd300.training.fit import chosen_precision, compiled_model, train
-from ssd300.training.run_directory import Best, RunDirectory
-from ssd300.training.settings import FinetuneSettings, TrainSettings
+from ssd300.training.fit import chosen_precision, make_model, train, versions
+from ssd300.training.run_directory import Best, RunConfig, RunDirectory
+from ssd300.training.settings import VGG16_WEIGHTS, FinetuneSettings, TrainSettings
 from ssd300.training.start import started_settings
 
 # Splits that are made to choose the best weights by, if a dataset has one; a test split is for the final figure.
@@ -25,8 +25,7 @@ _VALIDATION_SPLITS = ("validation", "valid", "val")
 _HELD_OUT = "[80%:]"
 _KEPT = "[:80%]"
 _EPOCHS, _FEWEST_STEPS = 40, 1_000  # what the number of steps follows from, where time is no limit
-_FROZEN_BLOCKS = 3  # of VGG16: edges and textures, and more than half of the cost of a step
-_WEIGHTS = ("imagenet", "imagenet-full", "none")
+_FROZEN_BLOCKS = 3  # of VGG16: edges and textures; a step on a CPU takes two fifths less time
 _WARMUP_STEPS = 60
 _PATIENCE_EPOCHS, _PATIENCE_SHARE = 10, 0.2  # of epochs, or of all steps, whichever is longer
 _TIMED_STEPS = 2
@@ -59,10 +58,10 @@ def finetune(settings: FinetuneSettings, output: str) -> Finetuned:
     """
     begin = time.perf_counter()
     RunDirectory(output).check_free()
-    recipe, seconds = plan(settings)
+    dataset = EncodedDataset.open(resolve_path(settings.dataset))
+    recipe, seconds = plan(settings, dataset)
     if seconds is not None:
         say(f"measured: {seconds.step:.2g} s per step, {seconds.image:.2g} s per validation image", file=sys.stderr)
-    dataset = EncodedDataset.open(recipe.dataset)
     training, validation = (dataset.files(split).records for split in (recipe.split, recipe.validation_split or ""))
     say(
         f"{recipe.steps:,} steps of {recipe.batch_size} on {training:,} images of {recipe.split}, about "
@@ -85,20 +84,20 @@ class Seconds:
     image: float
 
 
-def plan(settings: FinetuneSettings) -> tuple[TrainSettings, Seconds | None]:
+def plan(settings: FinetuneSettings, dataset: EncodedDataset) -> tuple[TrainSettings, Seconds | None]:
     """The recipe for a dataset on this machine, and what was measured for it; nothing is, if the steps are given.
 
     Raises:
         InputError: the dataset or the start cannot be used.
     """
-    dataset = EncodedDataset.open(resolve_path(settings.dataset))
     is_run = _is_run(settings.start)
     split, validation = choose_splits(dataset, settings)
+    images = dataset.files(split).records
     recipe = TrainSettings(
         dataset.folder,
         split=split,
         validation_split=validation,
-        batch_size=min(settings.batch_size, dataset.files(split).records),
+        batch_size=min(settings.batch_size, images),
         seed=settings.seed,
         precision=chosen_precision(settings.precision),
         optimizer="adam",
@@ -114,7 +113,6 @@ def plan(settings: FinetuneSettings) -> tuple[TrainSettings, Seconds | None]:
     else:
         freeze = 0 if settings.start == "none" else _FROZEN_BLOCKS
         recipe = replace(recipe, weights=settings.start, freeze=freeze, rescale=True)
-    images = dataset.files(split).records
     steps, measured = settings.steps or steps_for(images, recipe.batch_size), None
     if settings.minutes and not settings.steps:
         measured = _measure(recipe, dataset)
@@ -134,7 +132,7 @@ def plan(settings: FinetuneSettings) -> tuple[TrainSettings, Seconds | None]:
 
 def _is_run(start: str) -> bool:
     """Whether a start is the folder of a run, rather than VGG16's weights; InputError if it is neither."""
-    if start in _WEIGHTS:
+    if start in VGG16_WEIGHTS:
         return False
     path = Path(start)
     if not path.is_dir() and not (path.is_file() and h5py.is_hdf5(path)):
@@ -161,8 +159,8 @@ def steps_for(images: int, batch_size: int) -> int:
 
 def _measure(recipe: TrainSettings, dataset: EncodedDataset) -> Seconds:
     """Times the recipe's network on noise, the loss of which costs the same."""
-    spec = spec_named(dataset.identity.preset)
-    model = compiled_model(recipe, num_classes=len(dataset.identity.classes.names) + 1, spec=spec)
+    identity, spec = dataset.identity, spec_named(dataset.identity.preset)
+    model = make_model(RunConfig(recipe, identity.classes, identity.fingerprint, versions(), spec), dataset)
     size = recipe.batch_size
     pixels = tf.cast(tf.random.stateless_uniform([size, IMAGE_SIZE, IMAGE_SIZE, 3], (0, 0), 0, 256, tf.int32), tf.uint8)
     targets = {"labels": tf.one_hot(tf.zeros([size], tf.int32), spec.boxes, dtype=tf.int32)}

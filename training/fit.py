@@ -105,7 +105,7 @@ def resume(output: str | Path, **changes: Any) -> RunDirectory:
     first_step = 0
     if run.checkpoints():
         keras.utils.set_random_seed(config.settings.seed)
-        model = _make_model(config, dataset)
+        model = make_model(config, dataset)
         first_step = run.load_newest(model)
         swap_averages(model)  # a checkpoint's weights are the averaged ones
     else:
@@ -140,16 +140,12 @@ def _refuse_negatives_alone(dataset: EncodedDataset, settings: TrainSettings) ->
         )
 
 
-def _make_model(config: RunConfig, dataset: EncodedDataset) -> TrainableSSD300:
-    arguments = config.model_arguments()
-    dataset.identity.check(encoding_fields(config.spec), num_classes=arguments["num_classes"])
-    return compiled_model(config.settings, num_classes=arguments["num_classes"], spec=config.spec)
-
-
-def compiled_model(settings: TrainSettings, *, num_classes: int, spec: Spec) -> TrainableSSD300:
-    """The network of the settings, ready to train, with new weights."""
+def make_model(config: RunConfig, dataset: EncodedDataset) -> TrainableSSD300:
+    """The network of a run, ready to train, with new weights; InputError if the dataset is for another one."""
+    settings = config.settings
     keras.mixed_precision.set_dtype_policy(settings.precision)
-    model = TrainableSSD300(num_classes, preset=spec, width=settings.width, norm=settings.norm)
+    model = TrainableSSD300(**config.model_arguments())
+    dataset.identity.check(encoding_fields(model.spec), num_classes=model.num_classes)
     model.freeze(settings.freeze)
     model.compile(
         make_optimizer(settings),
@@ -173,7 +169,7 @@ def _read_start(settings: TrainSettings) -> Start | None:
 def _new_model(config: RunConfig, dataset: EncodedDataset, start: Start | None) -> TrainableSSD300:
     """The network at step 0, with the weights that it starts from."""
     keras.utils.set_random_seed(config.settings.seed)
-    model = _make_model(config, dataset)
+    model = make_model(config, dataset)
     if start is None:
         load_vgg16(model, config.settings.weights)
     else:
@@ -226,7 +222,9 @@ def _fit(
     validation = validation_steps = None
     if settings.validation_split is not None:
         splits.append(settings.validation_split)
-        records = dataset.files(settings.validation_split).records
+        records = dataset.files(
+            settings.validation_split
+        ).records  # an unknown split is refused before the folder exists
         if not settings.keep_best:
             validation = validation_batches(
                 dataset, settings.validation_split, spec=spec, batch_size=settings.batch_size

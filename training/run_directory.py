@@ -154,12 +154,12 @@ class RunDirectory:
             checksum_path(old).unlink(missing_ok=True)
         return path
 
-    def save_best(self, model: SSD300, best: "Best") -> None:
+    def save_best(self, model: SSD300, best: Best) -> None:
         """Saves the weights of a network, without its optimizer, as the best of the run."""
         save_weights(keras.Model(model.inputs, model.outputs), self._best_weights)
         write_atomically(str(self._best), json.dumps(asdict(best), indent=2))
 
-    def read_best(self) -> "Best | None":
+    def read_best(self) -> Best | None:
         """The best weights' step and mAP; None if there are none, or the file is damaged."""
         if not self._best.exists():
             return None

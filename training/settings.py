@@ -9,6 +9,7 @@ from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION, Augme
 from ssd300.preprocessing.support.options import check_fields, option
 
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16", "auto"]
+VGG16_WEIGHTS = ("imagenet", "imagenet-full", "none")  # starts that are no paths
 LARGEST_SEED = 2**32 - 1  # that NumPy takes
 LARGEST_BATCH, MOST_STEPS = 65_536, 10**9
 
@@ -44,7 +45,7 @@ class TrainSettings:
         "VGG16's weights: imagenet (convolutions, downloaded by Keras), imagenet-full (fc6 and fc7 too, 553 MB), a "
         "file of Keras's VGG16, or none",
         metavar="WEIGHTS",
-        path=("imagenet", "imagenet-full", "none"),
+        path=VGG16_WEIGHTS,
     )
     init_from: str | None = option(
         None,
@@ -134,7 +135,7 @@ class FinetuneSettings:
         "downloaded by Keras); or a file of Keras's VGG16",
         flag="from",
         metavar="RUN|imagenet",
-        path=("imagenet", "imagenet-full", "none"),
+        path=VGG16_WEIGHTS,
     )
     minutes: float = option(
         60.0, "time limit, which shortens the training; 0 for no limit", at_least=0, at_most=1_000_000

@@ -140,7 +140,7 @@ def rescale_new_layers(model: SSD300, pixels: Any) -> None:
         pixels: uint8 ``[B, 300, 300, 3]``, a batch of training images.
     """
     layers = [layer for layer in model.layers if _NEW_LAYERS.fullmatch(layer.name)]
-    features = keras.Model(model.inputs, layers[0].input)(pixels)
+    features = keras.Model(model.input, layers[0].input)(pixels)
     for layer in layers:
         outputs = layer(features)
         if isinstance(layer, keras.layers.Conv2D):

@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.datasets.errors import InputError
 from ssd300.preprocessing.augmentation.settings import NO_AUGMENTATION, PAPER_AUGMENTATION
 from ssd300.training import finetuning
-from ssd300.training.finetuning import Seconds, finetune, plan, steps_for
+from ssd300.training.finetuning import Seconds, finetune, steps_for
 from ssd300.training.fit import train
 from ssd300.training.run_directory import RunDirectory
 from ssd300.training.settings import FinetuneSettings, TrainSettings
@@ -21,6 +22,10 @@ def narrow_run(shapes_dataset, tmp_path_factory):
         shapes_dataset, width=0.02, weights="none", steps=1, batch_size=2, augmentation=NO_AUGMENTATION
     )
     return str(train(settings, tmp_path_factory.mktemp("runs") / "narrow").path)
+
+
+def plan(settings):
+    return finetuning.plan(settings, EncodedDataset.open(settings.dataset))
 
 
 @pytest.mark.parametrize(("images", "steps"), [(50, 1000), (200, 1000), (400, 2000), (5000, 25_000)])

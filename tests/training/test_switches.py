@@ -73,7 +73,7 @@ def test_rescaled_layers_have_outputs_of_a_root_mean_square_of_one():
     before = {layer.name: layer.get_weights() for layer in model.layers}
     rescale_new_layers(model, tf.constant(pixels))
     for name in ("fc6", "fc7", "conv8_1", "conv8_2", "conv9_2", "conv10_1", "conv11_2"):
-        outputs = keras.Model(model.inputs, model.get_layer(f"{name}_relu").output)(pixels)
+        outputs = keras.Model(model.input, model.get_layer(f"{name}_relu").output)(pixels)
         assert float(tf.sqrt(tf.reduce_mean(tf.square(outputs)))) == pytest.approx(1, rel=1e-3), name
     for name in ("conv5_3", "fc7_logits", "conv11_2_offsets"):
         np.testing.assert_array_equal(model.get_layer(name).get_weights()[0], before[name][0])
@@ -145,7 +145,7 @@ def test_settings_that_need_others_say_so(settings, message):
         TrainSettings("d", **settings)
 
 
-def test_a_checkpoint_holds_the_average_and_a_resumed_run_goes_on_from_the_weights(shapes_dataset, tmp_path):
+def test_a_checkpoint_holds_the_average_and_a_resumed_run_continues_from_the_weights(shapes_dataset, tmp_path):
     small = {"width": 0.02, "weights": "none", "batch_size": 4, "augmentation": NO_AUGMENTATION, "seed": 3}
     options = {**small, "ema": 0.5, "schedule": "constant", "freeze": 1, "clip_norm": 5.0, "label_smoothing": 0.1}
     whole = train(TrainSettings(shapes_dataset, steps=4, checkpoint_steps=2, **options), tmp_path / "whole")
