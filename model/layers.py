@@ -87,6 +87,85 @@ class L2Normalization(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("ssd300")
+class DilatedConvolution(keras.layers.Conv2D):
+    """Keras's dilated convolution, several times faster on a CPU: fc6, of stride 1 and padding ``same``.
+
+    Keras's own goes through ``tf.nn.convolution``, which rearranges the input into one small image per offset of the
+    dilation and convolves those. Here the kernel itself is dilated, and the gradients are convolutions too: that of
+    the input with the turned kernel, that of the kernel as `_kernel_gradient` says. On a GPU it is Keras's own, whose
+    kernels are fast there.
+
+    Args:
+        filters: output channels.
+        kernel_size: an odd number.
+        dilation_rate: distance of the kernel's taps.
+        **kwargs: of ``keras.layers.Conv2D``.
+    """
+
+    def __init__(self, filters: int, kernel_size: Any, *, dilation_rate: Any = 1, **kwargs: Any) -> None:
+        super().__init__(filters, kernel_size, dilation_rate=dilation_rate, **{"padding": "same", **kwargs})
+        if (
+            self.padding != "same"
+            or set(self.strides) != {1}
+            or self.groups != 1
+            or not all(k % 2 for k in self.kernel_size)
+        ):
+            raise ValueError(
+                "a fast dilated convolution has an odd kernel, a stride of 1, one group and the padding 'same', got "
+                f"kernel_size={self.kernel_size}, strides={self.strides}, groups={self.groups}, "
+                f"padding={self.padding!r}"
+            )
+
+    def call(self, inputs: Any) -> Any:
+        """Features ``[B, H, W, filters]``."""
+        if tf.config.list_logical_devices("GPU"):
+            return super().call(inputs)
+        outputs = _dilated(inputs, tf.convert_to_tensor(self.kernel), self.dilation_rate)
+        if self.use_bias:
+            outputs = tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias))
+        return outputs if self.activation is None else self.activation(outputs)
+
+
+def _dilated(inputs: tf.Tensor, kernel: tf.Tensor, dilation: tuple[int, int]) -> tf.Tensor:
+    """A dilated convolution of stride 1 and padding ``same`` whose gradients are convolutions without rearranging."""
+
+    @tf.custom_gradient
+    def convolve(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            turned = tf.transpose(kernel[::-1, ::-1], (0, 1, 3, 2))
+            return (
+                tf.nn.conv2d(upstream, turned, 1, "SAME", dilations=dilation),
+                _kernel_gradient(inputs, upstream, kernel.shape[:2], dilation),
+            )
+
+        return tf.nn.conv2d(inputs, kernel, 1, "SAME", dilations=dilation), gradients
+
+    return convolve(inputs, kernel)
+
+
+def _kernel_gradient(
+    inputs: tf.Tensor, upstream: tf.Tensor, kernel_size: tuple[int, int], dilation: tuple[int, int]
+) -> tf.Tensor:
+    """The gradient of a dilated kernel ``[K, L, C, D]``, as a convolution of columns.
+
+    For each column of the kernel, the sum over the rows of the images is a convolution down the rows, with the upstream
+    gradient as its kernel; image and position in a row are its channels, and the input's channels are its width. It is
+    faster than TensorFlow's own kernel for this gradient, which lacks dilation without oneDNN.
+    """
+    (taps, columns), (down, across) = kernel_size, dilation
+    batch = tf.shape(inputs)[0]
+    height, width, channels = inputs.shape[1:]
+    above, left = down * (taps // 2), across * (columns // 2)
+    padded = tf.pad(inputs, ((0, 0), (0, 0), (left, left), (0, 0)))
+    rows = tf.transpose(padded, (1, 3, 2, 0))  # [H, C, W, B]: a shift along a row stays one piece
+    shifted = [rows[:, :, across * i : across * i + width] for i in range(columns)]
+    shifted = tf.stack([tf.reshape(one, (height, channels, width * batch)) for one in shifted])
+    weights = tf.reshape(tf.transpose(upstream, (1, 2, 0, 3)), (height, 1, width * batch, upstream.shape[-1]))
+    sums = tf.nn.conv2d(shifted, weights, (1, down, 1, 1), ((0, 0), (above, above), (0, 0), (0, 0)))
+    return tf.transpose(sums, (1, 0, 2, 3))
+
+
+@keras.saving.register_keras_serializable("ssd300")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """Keras's batch normalization over the channels of ``[B, H, W, C]``, by TensorFlow's fused kernel when training.
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from ssd300.model.layers import FusedBatchNormalization, PixelNormalization
+from ssd300.model.layers import DilatedConvolution, FusedBatchNormalization, PixelNormalization
 from ssd300.model.spec import VGG16_PIXELS, PixelSpec
 
 # Layers per block and their channels.
@@ -34,18 +34,14 @@ def convolution(
 ) -> Any:
     """Convolution, ReLU and, for `norm` ``batch``, a batch normalization between them; Xavier kernel, zero bias.
 
+    One with a dilation has the stride 1 and the padding ``same``.
     Caffe's Xavier is uniform within sqrt(3 / fan_in), which Keras calls LeCun's; Keras's Glorot counts outputs too.
     """
-    features = layers.Conv2D(
-        channels,
-        kernel,
-        strides=stride,
-        dilation_rate=dilation,
-        padding=padding,
-        use_bias=norm == "none",
-        kernel_initializer="lecun_uniform",
-        name=name,
-    )(features)
+    options: dict[str, Any] = {"use_bias": norm == "none", "kernel_initializer": "lecun_uniform", "name": name}
+    if dilation > 1:
+        features = DilatedConvolution(channels, kernel, dilation_rate=dilation, **options)(features)
+    else:
+        features = layers.Conv2D(channels, kernel, strides=stride, padding=padding, **options)(features)
     if norm == "batch":
         # A momentum of .9 follows short trainings; Keras's own .99 needs hundreds of steps to forget its start.
         features = FusedBatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(features)

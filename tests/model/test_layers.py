@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssd300.model.layers import FusedBatchNormalization, L2Normalization, PixelNormalization
+from ssd300.model.layers import DilatedConvolution, FusedBatchNormalization, L2Normalization, PixelNormalization
 from ssd300.model.spec import SSD_PIXELS, UNIT_PIXELS, VGG16_PIXELS, PixelSpec
 
 
@@ -183,11 +183,70 @@ def test_fused_normalization_updates_its_statistics_inside_a_graph():
     np.testing.assert_allclose(fused.moving_variance, reference.moving_variance, rtol=1e-5)
 
 
+def dilated_pair(kernel_size, dilation, channels, filters, **options):
+    """The fast layer and Keras's own with the same weights."""
+    layers = [
+        kind(filters, kernel_size, dilation_rate=dilation, padding="same", **options)
+        for kind in (DilatedConvolution, keras.layers.Conv2D)
+    ]
+    for layer in layers:
+        layer.build((None, None, None, channels))
+    random = np.random.default_rng(5)
+    layers[0].set_weights([random.normal(size=array.shape) for array in layers[0].get_weights()])
+    layers[1].set_weights(layers[0].get_weights())
+    return layers
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel_size", "dilation"),
+    [((2, 19, 13, 5), 3, 6), ((1, 5, 7, 3), 3, 6), ((3, 9, 8, 4), (5, 3), (1, 2)), ((2, 6, 4, 3), (1, 3), 3)],
+)
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("graph", [True, False])
+def test_a_dilated_convolution_and_its_gradients_equal_keras(shape, kernel_size, dilation, use_bias, graph):
+    layers = dilated_pair(kernel_size, dilation, shape[-1], 7, use_bias=use_bias)
+    random = np.random.default_rng(3)
+    features = tf.constant(random.normal(size=shape), tf.float32)
+    upstream = tf.constant(random.normal(size=(*shape[:-1], 7)), tf.float32)
+
+    def run(layer):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            outputs = layer(features)
+            total = tf.reduce_sum(outputs * upstream)
+        return [outputs, *tape.gradient(total, [features, *[one.value for one in layer.trainable_variables]])]
+
+    fast, slow = (tf.function(run)(layer) if graph else run(layer) for layer in layers)
+    for one, other in zip(fast, slow, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_a_dilated_convolution_by_numbers():
+    layer = DilatedConvolution(1, 3, dilation_rate=2)
+    layer.build((None, 3, 5, 1))
+    kernel = np.arange(1, 10, dtype=np.float32).reshape(3, 3, 1, 1)
+    layer.set_weights([kernel, np.array([0.5])])
+    image = np.zeros((1, 3, 5, 1), np.float32)
+    image[0, 2, 3] = 10
+    # The pixel at (2, 3) lies two below and two right of (0, 1), where the kernel's last tap, 9, sees it; the kernel's
+    # other taps meet it from (0, 3) (the 8), from (2, 1) (the 6) and from (2, 3) itself (the 5).
+    expected = np.full((3, 5), 0.5)
+    expected[0, 1], expected[0, 3], expected[2, 1], expected[2, 3] = 90.5, 80.5, 60.5, 50.5
+    np.testing.assert_array_equal(layer(image)[0, :, :, 0], expected)
+
+
+@pytest.mark.parametrize("wrong", [{"kernel_size": 2}, {"strides": 2}, {"padding": "valid"}])
+def test_a_dilated_convolution_that_is_not_fast_is_refused(wrong):
+    with pytest.raises(ValueError, match="odd kernel"):
+        DilatedConvolution(**{"filters": 4, "kernel_size": 3, **wrong})
+
+
 @pytest.mark.parametrize(
     ("layer", "attributes"),
     [
         (PixelNormalization(UNIT_PIXELS, name="pixels"), {"pixels": UNIT_PIXELS, "name": "pixels"}),
         (L2Normalization(7.5, name="norm"), {"initial_scale": 7.5, "name": "norm"}),
+        (DilatedConvolution(4, (5, 3), dilation_rate=6, name="fc6"), {"filters": 4, "dilation_rate": (6, 6)}),
         (FusedBatchNormalization(momentum=0.8, epsilon=1e-4, name="bn"), {"momentum": 0.8, "epsilon": 1e-4}),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, keras.layers.Layer) else "",
