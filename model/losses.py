@@ -108,8 +108,29 @@ class MultiBoxLoss:
         self.localization_weight = localization_weight
         self.negatives_per_empty_image = negatives_per_empty_image
 
+    def count(self, labels: tf.Tensor) -> tf.Tensor:
+        """What the loss of these labels ``[B, A]`` is divided by: the matches, and what stands for empty images."""
+        matches, _, for_empty = self._counts(tf.cast(labels > 0, tf.float32))
+        return tf.reduce_sum(matches) + for_empty
+
+    def _counts(self, matched: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Matches ``[B]`` and wanted negatives ``[B]`` of the images, and what the empty ones count for."""
+        matches = tf.reduce_sum(matched, axis=1)
+        wanted, for_empty = tf.floor(self.negatives_per_match * matches), tf.constant(0.0)
+        if self.negatives_per_empty_image:
+            empty = tf.cast(matches == 0, tf.float32) * self.negatives_per_empty_image
+            wanted += empty
+            for_empty = tf.reduce_sum(empty) / max(self.negatives_per_match, 1.0)
+        return matches, wanted, for_empty
+
     def __call__(
-        self, labels: tf.Tensor, offsets: tf.Tensor, *, logits: tf.Tensor, predicted_offsets: tf.Tensor
+        self,
+        labels: tf.Tensor,
+        offsets: tf.Tensor,
+        *,
+        logits: tf.Tensor,
+        predicted_offsets: tf.Tensor,
+        divisor: tf.Tensor | None = None,
     ) -> LossTerms:
         """The loss of a batch.
 
@@ -118,27 +139,24 @@ class MultiBoxLoss:
             offsets: encoded ground truth ``[B, A, 4]``; ignored where nothing matches.
             logits: predicted class scores before softmax ``[B, A, C]``, class 0 the background.
             predicted_offsets: ``[B, A, 4]``.
+            divisor: what to divide by instead of this batch's own `count`: that of a larger batch, of which this is a
+                part.
         """
         logits = tf.cast(logits, tf.float32)
         labels = tf.cast(labels, tf.int32)
         matched = tf.cast(labels > 0, tf.float32)  # [B, A]
-        matches_per_picture = tf.reduce_sum(matched, axis=1)  # [B]
+        matches_per_picture, wanted, for_empty = self._counts(matched)
         matches = tf.reduce_sum(matches_per_picture)
 
         cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)  # [B, A]
         smoothed = self._smoothed(cross_entropy, logits)
         positive = tf.reduce_sum(smoothed * matched)
-        wanted = tf.floor(self.negatives_per_match * matches_per_picture)  # [B]
-        counted = matches
-        if self.negatives_per_empty_image:
-            empty = tf.cast(matches_per_picture == 0, tf.float32) * self.negatives_per_empty_image  # [B]
-            wanted += empty
-            counted += tf.reduce_sum(empty) / max(self.negatives_per_match, 1.0)
         negative = tf.reduce_sum(self._mined(cross_entropy, smoothed, matched, wanted))
 
         localization = tf.reduce_sum(self._localization(predicted_offsets, offsets, matched))
 
-        divisor = tf.maximum(counted, 1.0)  # where nothing counts all three sums are 0
+        # Where nothing counts all three sums are 0.
+        divisor = tf.maximum(matches + for_empty if divisor is None else divisor, 1.0)
         confidence = (positive + negative) / divisor
         localization = self.localization_weight * localization / divisor
         return LossTerms(confidence + localization, confidence, localization, matches)

@@ -1,113 +1,100 @@
-"""Callbacks: history, progress, checkpoints, and the stop on NaN."""
+"""Callbacks: history, progress and warnings, by the steps of a run."""
 
 import csv
 import logging
-import math
 import sys
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
 
 from ssd300.datasets.errors import TrainingError
 from ssd300.preprocessing.support.progress import bar
-from ssd300.training.optimizer import averaged_weights
 from ssd300.training.run_directory import RunDirectory
 from ssd300.training.settings import TrainSettings
 
-FIELDS = ("step", "epoch", "loss", "confidence", "localization", "l2", "matches", "learning_rate", "images_per_second")
+FIELDS = (
+    *("step", "epoch", "loss", "confidence", "localization", "l2", "matches", "learning_rate", "images_per_second"),
+    "waiting",
+)
 _VALIDATION = tuple(f"val_{name}" for name in ("loss", "confidence", "localization", "mAP"))
 _LOG = logging.getLogger(__name__)
-_WINDOW = 10  # steps that a row of the history averages
+ROW_STEPS = 10  # that a row of the history averages
 
 
-def step_of(model: keras.Model) -> int:
-    """Number of updates that the optimizer has made."""
-    return int(model.optimizer.iterations.numpy())
+class StepCallback(keras.callbacks.Callback):
+    """A callback of a `fit` whose one epoch is all the steps of a run that are left.
 
+    Keras's epochs begin where a run resumes; here everything goes by the run's own steps, so that a resumed run does
+    the same at the same step as one that was never stopped.
+    """
 
-class StopAtStep(keras.callbacks.Callback):
-    """Ends training when the optimizer has made `steps` updates, even within an epoch."""
-
-    def __init__(self, steps: int) -> None:
+    def __init__(self, first_step: int) -> None:
         super().__init__()
-        self._steps = steps
+        self._first_step = self.step = first_step
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Stops after the last step."""
-        if step_of(self.model) >= self._steps:
-            self.model.stop_training = True
+        """Counts, and calls `on_step`."""
+        previous, self.step = self.step, self._first_step + batch + 1
+        self.on_step(previous)
+
+    def on_step(self, previous: int) -> None:
+        """Called after every execution; the steps from `previous` to `step` have been made since the last one."""
+
+    def passed(self, previous: int, every: int) -> bool:
+        """Whether a multiple of `every` lies among the steps since the last call."""
+        return self.step // every > previous // every
 
 
-class StopOnNaN(keras.callbacks.Callback):
-    """Raises `TrainingError`, naming the step, as soon as a loss is not finite."""
+class RowListener(Protocol):
+    """What is told about each row of the history."""
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Checks the loss terms."""
-        broken = [name for name, value in (logs or {}).items() if not math.isfinite(value)]
-        if broken:
-            raise TrainingError(
-                f"{', '.join(broken)} became NaN or infinite at step {step_of(self.model)}; "
-                "try a lower learning rate, or inspect the data; earlier checkpoints are intact"
-            )
+    def on_row(self, row: dict[str, float]) -> None:
+        """Takes the means of a row."""
 
 
-class WarnWithoutMatches(keras.callbacks.Callback):
+class WarnWithoutMatches:
     """Says so, once, when no default box has matched an object for a hundred steps: nothing is learned then."""
 
-    _PATIENCE = 100  # steps
+    _PATIENCE = 10  # rows
 
     def __init__(self) -> None:
-        super().__init__()
-        self._steps = 0
+        self._rows = 0
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Counts the steps since a match; the numbers are means since the last row of the history."""
-        self._steps = 0 if (logs or {}).get("matches", 1.0) > 0 else self._steps + 1
-        if self._steps == self._PATIENCE:
+    def on_row(self, row: dict[str, float]) -> None:
+        """Counts the rows since a match."""
+        self._rows = 0 if row["matches"] > 0 else self._rows + 1
+        if self._rows == self._PATIENCE:
             _LOG.warning(
                 "no default box matched an object for %d steps: nothing is learned; do the images have objects?",
-                self._PATIENCE,
+                self._PATIENCE * ROW_STEPS,
             )
 
 
-class WarnRisingLoss(keras.callbacks.Callback):
+class WarnRisingLoss:
     """Says so, once, when the loss of the last fifty steps is well above that of the fifty before, and what to try.
 
     A rise is one of more than a tenth: batches of few images differ by less over fifty steps.
     """
 
-    _HALF = 50  # steps
+    _HALF = 5  # rows
     _RISE = 1.1
 
     def __init__(self) -> None:
-        super().__init__()
-        self._losses: list[float] = []
-        self._count, self._total = 0, 0.0
+        self._losses: deque[float] = deque(maxlen=2 * self._HALF)
         self._is_said = False
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Keras begins its means anew."""
-        self.on_means_reset()
-
-    def on_means_reset(self) -> None:
-        """The next numbers are means from here on."""
-        self._count, self._total = 0, 0.0
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Takes the step's own loss out of the running mean."""
-        if self._is_said or logs is None or "loss" not in logs:
+    def on_row(self, row: dict[str, float]) -> None:
+        """Compares the last rows."""
+        self._losses.append(row["loss"])
+        if self._is_said or len(self._losses) < 2 * self._HALF:
             return
-        self._count += 1
-        total = float(logs["loss"]) * self._count
-        self._losses = [*self._losses[1 - 2 * self._HALF :], total - self._total]
-        self._total = total
-        if len(self._losses) < 2 * self._HALF:
-            return
-        before, after = (sum(part) / self._HALF for part in (self._losses[: self._HALF], self._losses[self._HALF :]))
+        losses = list(self._losses)
+        before, after = (sum(part) / self._HALF for part in (losses[: self._HALF], losses[self._HALF :]))
         if after > self._RISE * before:
             self._is_said = True
             _LOG.warning(
@@ -119,40 +106,28 @@ class WarnRisingLoss(keras.callbacks.Callback):
             )
 
 
-class SaveCheckpoints(keras.callbacks.Callback):
-    """Saves a checkpoint every `settings.checkpoint_steps` and at the end.
+class WarnWaiting:
+    """Says so, once, when a hundred steps have spent over a third of their time waiting for data, and what helps."""
 
-    Without that setting after each epoch that ends at least a hundred steps after the last checkpoint: writing one may
-    take longer than a short epoch.
-    """
+    _ROWS = 10
+    _SHARE = 1 / 3
 
-    _FEWEST_STEPS = 100
+    def __init__(self) -> None:
+        self._shares: deque[float] = deque(maxlen=self._ROWS)
+        self._is_said = False
 
-    def __init__(self, run: RunDirectory, settings: TrainSettings, *, first_step: int = 0) -> None:
-        super().__init__()
-        self._run, self._settings, self._saved = run, settings, first_step
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Saves every `checkpoint_steps`, and at the last step: Keras puts the averages in place after it."""
-        every, step = self._settings.checkpoint_steps, step_of(self.model)
-        if step >= self._settings.steps or (every and step % every == 0):
-            self._save()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Saves, unless `checkpoint_steps` is set or the last checkpoint is too recent."""
-        if not self._settings.checkpoint_steps and step_of(self.model) - self._saved >= self._FEWEST_STEPS:
-            self._save()
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Saves the last step."""
-        self._save()
-
-    def _save(self) -> None:
-        step = step_of(self.model)
-        if step != self._saved:
-            with averaged_weights(self.model):
-                self._run.save_checkpoint(self.model, step, keep=self._settings.keep_checkpoints)
-            self._saved = step
+    def on_row(self, row: dict[str, float]) -> None:
+        """Averages the last rows."""
+        self._shares.append(row.get("waiting", 0.0))
+        share = sum(self._shares) / self._ROWS
+        if not self._is_said and len(self._shares) == self._ROWS and share > self._SHARE:
+            self._is_said = True
+            _LOG.warning(
+                "%.0f%% of the last hundred steps' time was spent waiting for data: augmented copies "
+                "(`ssd300 preprocess --copies`, `ssd300 train --augmentation copies`), the augmentation light, or "
+                "other machines that read (--data-service) make batches faster",
+                100 * share,
+            )
 
 
 def _rows_until(step: int, path: Path) -> list[dict[str, str]]:
@@ -169,17 +144,22 @@ def _rows_until(step: int, path: Path) -> list[dict[str, str]]:
     return rows
 
 
-class Recorder(keras.callbacks.Callback):
+class Recorder(StepCallback):
     """Writes the history (CSV and TensorBoard) and shows the progress on standard error.
 
-    A row is the mean over ten steps. Rows of steps after the checkpoint that a run resumes from are dropped.
+    A row is the mean over the ten steps up to a multiple of ten; reading it is the only wait for the device. Rows of
+    steps after the checkpoint that a run resumes from are dropped.
 
     Args:
         run: where to write.
         settings: of the run.
         first_step: steps made before.
         steps_per_epoch: for the epoch of a row.
-        on_means_reset: called where the means of the logs begin anew.
+        listeners: told about each row.
+        waiting_is_known: whether the model's steps know how long they waited for their batch.
+
+    Raises:
+        TrainingError: a loss became NaN or infinite.
     """
 
     def __init__(
@@ -189,20 +169,21 @@ class Recorder(keras.callbacks.Callback):
         *,
         first_step: int,
         steps_per_epoch: int,
-        on_means_reset: Callable[[], None] = lambda: None,
+        listeners: Sequence[RowListener] = (),
+        waiting_is_known: bool = True,
     ) -> None:
-        super().__init__()
-        self._on_means_reset = on_means_reset
+        super().__init__(first_step)
         self._run, self._settings, self._steps_per_epoch = run, settings, steps_per_epoch
-        self._first_step = first_step
-        self._window = 0
+        self._listeners, self._waiting_is_known = listeners, waiting_is_known
         self._since = 0.0
+        self._validated: set[int] = set()
         self._opened: list[Any] = []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Opens the files."""
         path = self._run.history_path
         rows = _rows_until(self._first_step, path) if path.exists() else []
+        self._validated = {int(row["step"]) for row in rows if any(row.get(name) for name in _VALIDATION)}
         self._file = path.open("w", newline="")
         self._csv = csv.DictWriter(self._file, [*FIELDS, *_VALIDATION], restval="")
         self._csv.writeheader()
@@ -210,32 +191,35 @@ class Recorder(keras.callbacks.Callback):
         self._summaries = tf.summary.create_file_writer(str(self._run.logs_path))
         self._bar = bar("training", self._settings.steps, unit=" steps", initial=self._first_step)
         self._opened = [self._bar, self._file, self._summaries]
+        self.model.row.reset()
         self._clock = time.perf_counter()
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Counts, and writes a row where a window ends."""
-        self._window += 1
-        step = step_of(self.model)
-        if self._window == _WINDOW or step == self._settings.steps:
-            self._write(step, dict(logs or {}))
-        self._bar.update(step - self._bar.n)
+    def on_step(self, previous: int) -> None:
+        """Writes a row where one ends."""
+        if self.passed(previous, ROW_STEPS) or self.step == self._settings.steps:
+            self._write()
+        self._bar.update(self.step - self._bar.n)
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Excludes the time of a validation from the speed."""
+        """The time of a validation is not the training's."""
         self._since = time.perf_counter()
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Adds the validation's losses as a row of their own."""
-        if self._since:
-            self._clock += time.perf_counter() - self._since
-            self._since = 0.0
-        row = {name: value for name, value in (logs or {}).items() if name in _VALIDATION}
-        if row:
-            step = step_of(self.model)
-            self._csv.writerow({"step": step, "epoch": self._epoch(step), **row})
-            self._summarize(step, row)
-            if "val_loss" in row:
-                self._bar.write(f"step {step}: validation loss {row['val_loss']:.3f}", file=sys.stderr)
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """The training goes on."""
+        self._clock += time.perf_counter() - self._since
+
+    def is_validated(self, step: int) -> bool:
+        """Whether the history that the run resumed with has a validation of this step."""
+        return step in self._validated
+
+    def write_validation(self, values: dict[str, float]) -> None:
+        """Adds a validation's numbers, such as ``val_loss``, as a row of their own."""
+        row = {name: value for name, value in values.items() if name in _VALIDATION}
+        self._csv.writerow({"step": self.step, "epoch": self._epoch(), **row})
+        self._file.flush()
+        self._summarize(row)
+        if "val_loss" in row:
+            self._bar.write(f"step {self.step}: validation loss {row['val_loss']:.3f}", file=sys.stderr)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Closes the files."""
@@ -247,27 +231,39 @@ class Recorder(keras.callbacks.Callback):
             opened.close()
         self._opened = []
 
-    def _epoch(self, step: int) -> float:
-        return round(step / self._steps_per_epoch, 3)
+    def _epoch(self) -> float:
+        return round(self.step / self._steps_per_epoch, 3)
 
-    def _write(self, step: int, logs: dict[str, Any]) -> None:
+    def _write(self) -> None:
+        means, steps, first_broken = self.model.row.read()
+        if first_broken is not None:
+            raise TrainingError(
+                f"the loss became NaN or infinite at step {self.step - steps + first_broken}; "
+                "try a lower learning rate, or inspect the data; earlier checkpoints are intact"
+            )
         now = time.perf_counter()
-        speed = self._window * self._settings.batch_size / (now - self._clock)
-        rate = float(self.model.optimizer.learning_rate)
-        row = {**logs, "learning_rate": rate, "images_per_second": round(speed, 2)}
-        self._csv.writerow({"step": step, "epoch": self._epoch(step), **row})
+        seconds = max(now - self._clock, 1e-9)
+        speed = steps * self._settings.images_per_step / seconds
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        row = {**means, "learning_rate": rate, "images_per_second": round(speed, 2)}
+        waiting = row.pop("waiting") * steps / seconds
+        if self._waiting_is_known:
+            row["waiting"] = round(waiting, 4)
+        self._csv.writerow({"step": self.step, "epoch": self._epoch(), **row})
         self._file.flush()
-        self._summarize(step, row)
+        self._summarize(row)
+        said = f", waiting for data {waiting:.0%}" if self._waiting_is_known else ""
         self._bar.set_postfix_str(
-            f"loss {logs['loss']:.3f} (conf {logs['confidence']:.3f}, loc {logs['localization']:.3f}), "
-            f"{logs['matches']:.1f} matches, lr {rate:.2g}, {speed:.1f} images/s",
+            f"loss {row['loss']:.3f} (conf {row['confidence']:.3f}, loc {row['localization']:.3f}), "
+            f"{row['matches']:.1f} matches, lr {rate:.2g}, {speed:.1f} images/s{said}",
             refresh=False,
         )
-        self.model.reset_metrics()  # so that the next row is the mean of the next window
-        self._on_means_reset()
-        self._window, self._clock = 0, now
+        for listener in self._listeners:
+            listener.on_row(row)
+        self.model.row.reset()
+        self._clock = now
 
-    def _summarize(self, step: int, row: dict[str, Any]) -> None:
+    def _summarize(self, row: dict[str, Any]) -> None:
         with self._summaries.as_default():
             for name, value in row.items():
-                tf.summary.scalar(name, value, step=step)
+                tf.summary.scalar(name, value, step=self.step)

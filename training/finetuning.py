@@ -43,7 +43,7 @@ class Finetuned:
 
 
 def finetune(settings: FinetuneSettings, output: str) -> Finetuned:
-    """Trains on a dataset with a recipe for few images, into the new run directory `output`.
+    """Trains on a dataset with a recipe for few images, into the run directory `output`; a run begun there goes on.
 
     Adam at 1e-4 with a warm-up and a cosine to zero, VGG16's first three blocks frozen, a moving average of the
     weights, the layers that begin at random rescaled, and after each epoch the validation mAP, by which the best
@@ -57,7 +57,12 @@ def finetune(settings: FinetuneSettings, output: str) -> Finetuned:
         TrainingError: a loss became NaN or infinite.
     """
     begin = time.perf_counter()
-    RunDirectory(output).check_free()
+    run = RunDirectory(output)
+    if run.config_path.exists():  # what was measured for it then holds
+        stored = run.read_config().settings
+        settings = replace(settings, steps=settings.steps or stored.steps, precision=stored.precision)
+    else:
+        run.check_free()
     dataset = EncodedDataset.open(resolve_path(settings.dataset))
     recipe, seconds = plan(settings, dataset)
     if seconds is not None:

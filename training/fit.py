@@ -5,7 +5,7 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,37 +20,41 @@ from ssd300.model.losses import MultiBoxLoss
 from ssd300.model.spec import Spec, spec_named
 from ssd300.preprocessing.support.lease import lease
 from ssd300.preprocessing.support.terminal import say
-from ssd300.training.callbacks import (
-    Recorder,
-    SaveCheckpoints,
-    StopAtStep,
-    StopOnNaN,
-    WarnRisingLoss,
-    WarnWithoutMatches,
-)
+from ssd300.training.callbacks import Recorder, WarnRisingLoss, WarnWaiting, WarnWithoutMatches
+from ssd300.training.checkpointing import SaveCheckpoints
+from ssd300.training.distribution import is_chief, is_multi_worker, join_workers, make_strategy
 from ssd300.training.optimizer import make_optimizer, swap_averages
 from ssd300.training.precision import fastest_precision
 from ssd300.training.reading.broken_records import naming_broken_records
-from ssd300.training.reading.reader import training_batches, validation_batches
+from ssd300.training.reading.reader import BatchShare, training_batches, validation_batches
 from ssd300.training.run_directory import RunConfig, RunDirectory
 from ssd300.training.settings import Precision, TrainSettings
 from ssd300.training.start import Start, load_start, load_vgg16, rescale_new_layers, started_settings, started_spec
+from ssd300.training.stopping import Stop, TrainingStopped, catching_signals
 from ssd300.training.trainable import TrainableSSD300
-from ssd300.training.validation import KeepBest, is_exhausted
+from ssd300.training.validation import KeepBest, ValidateLoss, Validation, is_exhausted
+from ssd300.training.workers import fit_on_workers
 
 _CHANGEABLE = {"steps", "data_service", "dataset"}  # settings that a resumed run may change
 
 
 def train(settings: TrainSettings, output: str | Path) -> RunDirectory:
-    """Trains a new model into the new run directory `output`.
+    """Trains a new model into the run directory `output`; a run with the same settings there goes on instead.
 
     Raises:
-        InputError: the dataset, its identity, the weights or the folder cannot be used, or there is nothing to learn.
+        InputError: the dataset, its identity, the weights or the folder cannot be used, there is nothing to learn, or
+            the folder holds another run.
         StorageError: the run cannot be written any more.
-        TrainingError: a loss became NaN or infinite.
+        TrainingError: a loss or a weight became NaN or infinite.
+        TrainingStopped: SIGTERM or SIGINT came; the run has a checkpoint of its last step.
     """
+    join_workers()
     run = RunDirectory(output)
-    run.check_free()
+    if run.config_path.exists():
+        _check_same(run, settings)
+        return resume(run.path)
+    if is_chief():
+        run.check_free()
     # The run must find its dataset again from any folder.
     dataset = EncodedDataset.open(resolve_path(settings.dataset))
     identity = dataset.identity
@@ -59,6 +63,7 @@ def train(settings: TrainSettings, output: str | Path) -> RunDirectory:
         dataset=dataset.folder,
         preset=settings.preset or identity.preset,
         precision=chosen_precision(settings.precision),
+        schedule_steps=settings.schedule_steps or settings.steps,
     )
     _refuse_negatives_alone(dataset, settings)
     start = _read_start(settings)
@@ -71,11 +76,38 @@ def train(settings: TrainSettings, output: str | Path) -> RunDirectory:
     return run
 
 
-def resume(output: str | Path, **changes: Any) -> RunDirectory:
+def _check_same(run: RunDirectory, settings: TrainSettings) -> None:
+    """Checks that a run has these settings; what they left open may have become anything."""
+    config = run.read_config()
+    stored = _with_schedule(config.settings)
+    asked = replace(
+        settings,
+        dataset=resolve_path(settings.dataset),
+        preset=settings.preset or stored.preset,
+        precision=stored.precision if settings.precision == "auto" else settings.precision,
+        schedule_steps=settings.schedule_steps or stored.schedule_steps,
+    )
+    names = [one.name for one in fields(TrainSettings)]
+    differing = [name for name in names if getattr(asked, name) != getattr(stored, name)]
+    if settings.init_from is not None:  # the start decides these
+        differing = [name for name in differing if name not in ("width", "norm")]
+    if differing or config.imported is not None:
+        which = f" with other settings ({', '.join(differing)})" if differing else " of imported weights"
+        raise InputError(f"{run.path} already holds a run{which}; resume it, or choose another folder")
+
+
+def _with_schedule(settings: TrainSettings) -> TrainSettings:
+    """The settings of a stored run; those of earlier versions had a schedule as long as the run."""
+    return replace(settings, schedule_steps=settings.schedule_steps or settings.steps)
+
+
+def resume(output: str | Path, *, extend_schedule: bool = False, **changes: Any) -> RunDirectory:
     """Resumes a run from its newest checkpoint; a run without one starts from the beginning.
 
     Args:
         output: its folder.
+        extend_schedule: whether the learning rate's schedule is stretched to the new number of steps; otherwise it
+            stays as long as it was, and the rate after it is its last.
         **changes: settings to change: the total number of `steps`, the `data_service`, and the `dataset`'s folder if it
             was moved.
 
@@ -83,34 +115,29 @@ def resume(output: str | Path, **changes: Any) -> RunDirectory:
         InputError: another setting would change, the dataset is not the one that the run began with, or another
             process trains the run.
         StorageError: the run cannot be written any more.
-        TrainingError: a loss became NaN or infinite.
+        TrainingError: a loss or a weight became NaN or infinite.
+        TrainingStopped: SIGTERM or SIGINT came; the run has a checkpoint of its last step.
     """
+    join_workers()
     run = RunDirectory(output)
     config = run.read_config()
     if config.imported is not None:
         raise InputError(
             f"{run.path} holds imported weights, which have no training to resume; start a new run from it"
         )
-    stored = config.settings
+    stored = _with_schedule(config.settings)
     if "dataset" in changes:
         changes["dataset"] = resolve_path(changes["dataset"])
-    config = replace(config, settings=replace(stored, **changes))
-    refused = {name for name in changes if getattr(stored, name) != getattr(config.settings, name)} - _CHANGEABLE
+    refused = {name for name in changes if getattr(stored, name) != changes[name]} - _CHANGEABLE
     if refused:
         raise InputError(
             "a resumed run keeps its settings; only data_service, steps and a moved dataset's folder may change, "
             f"got {', '.join(sorted(refused))}"
         )
-    dataset = _same_dataset(config)
-    first_step = 0
-    if run.checkpoints():
-        keras.utils.set_random_seed(config.settings.seed)
-        model = make_model(config, dataset)
-        first_step = run.load_newest(model)
-        swap_averages(model)  # a checkpoint's weights are the averaged ones
-    else:
-        model = _new_model(config, dataset, _read_start(config.settings))
-    is_stopped = is_exhausted(run.read_best(), config.settings, first_step, _steps_per_epoch(dataset, config.settings))
+    config = replace(config, settings=_scheduled(replace(stored, **changes), extend_schedule))
+    dataset = same_dataset(config)
+    model, first_step = load_for_training(config, run, dataset)
+    is_stopped = is_exhausted(run.read_best(), config.settings, first_step, steps_in_epoch(dataset, config.settings))
     if first_step < config.settings.steps and not is_stopped:
         _fit(model, config, run, dataset, first_step=first_step, is_new=False)
     elif changes.get("data_service") is not None:
@@ -118,7 +145,49 @@ def resume(output: str | Path, **changes: Any) -> RunDirectory:
     return run
 
 
-def _same_dataset(config: RunConfig) -> EncodedDataset:
+def _scheduled(settings: TrainSettings, extend: bool) -> TrainSettings:
+    """The settings with the schedule's length, which changes only on demand; what that means is said."""
+    length, steps = settings.schedule_steps or settings.steps, settings.steps
+    if settings.schedule == "constant" or steps == length or (steps < length and not extend):
+        return settings
+    if extend:
+        say(f"the schedule of {length:,} steps is stretched to {steps:,}", file=sys.stderr)
+        return replace(settings, schedule_steps=steps)
+    if settings.schedule == "cosine":
+        raise InputError(
+            f"the schedule cosine has ended at a learning rate of zero after its {length:,} steps, so {steps:,} steps "
+            "would learn no more; extend the schedule, or start a new run from this one"
+        )
+    say(
+        f"the schedule has ended after its {length:,} steps: the learning rate stays at its last value, unless the "
+        "schedule is extended",
+        file=sys.stderr,
+    )
+    return settings
+
+
+def load_for_training(
+    config: RunConfig, run: RunDirectory, dataset: EncodedDataset, step: int | None = None
+) -> tuple[TrainableSSD300, int]:
+    """The network of a run with its optimizer, as they were at a checkpoint, and the step.
+
+    Args:
+        config: of the run.
+        run: its folder.
+        dataset: that it is trained on.
+        step: of the checkpoint; by default the newest that can be loaded, or the start if there is none.
+    """
+    if not run.checkpoints():
+        return _new_model(config, dataset, _read_start(config.settings)), 0
+    keras.utils.set_random_seed(config.settings.seed)
+    model = make_model(config, dataset)
+    with model.distribute_strategy.scope():
+        step = run.load_newest(model) if step is None else run.load_step(model, step)
+        swap_averages(model)  # a checkpoint's weights are the averaged ones
+    return model, step
+
+
+def same_dataset(config: RunConfig) -> EncodedDataset:
     """The dataset of a run that is resumed; InputError if it is not there, or another one."""
     folder = config.settings.dataset
     try:
@@ -144,6 +213,12 @@ def make_model(config: RunConfig, dataset: EncodedDataset) -> TrainableSSD300:
     """The network of a run, ready to train, with new weights; InputError if the dataset is for another one."""
     settings = config.settings
     keras.mixed_precision.set_dtype_policy(settings.precision)
+    with make_strategy(settings.devices, settings.batch_size).scope():
+        return _make_model(config, dataset)
+
+
+def _make_model(config: RunConfig, dataset: EncodedDataset) -> TrainableSSD300:
+    settings = config.settings
     model = TrainableSSD300(**config.model_arguments())
     dataset.identity.check(encoding_fields(model.spec), num_classes=model.num_classes)
     model.freeze(settings.freeze)
@@ -156,6 +231,10 @@ def make_model(config: RunConfig, dataset: EncodedDataset) -> TrainableSSD300:
             localization=settings.localization_loss,
             spec=model.spec,
         ),
+        clip_norm=settings.clip_norm,
+        accumulate=settings.accumulate,
+        report_steps=False,
+        steps_per_execution=settings.steps_per_execution,
         jit_compile=settings.jit_compile,
     )
     model.optimizer.build(model.trainable_variables)  # now, or the step would be traced twice
@@ -170,39 +249,47 @@ def _new_model(config: RunConfig, dataset: EncodedDataset, start: Start | None) 
     """The network at step 0, with the weights that it starts from."""
     keras.utils.set_random_seed(config.settings.seed)
     model = make_model(config, dataset)
-    if start is None:
-        load_vgg16(model, config.settings.weights)
-    else:
-        say(load_start(model, config.classes, start), file=sys.stderr)
-    if config.settings.rescale:
-        rescale_new_layers(model, next(iter(_batches(dataset, config.settings, model.spec)))[0])
+    with model.distribute_strategy.scope():
+        if start is None:
+            load_vgg16(model, config.settings.weights)
+        else:
+            say(load_start(model, config.classes, start), file=sys.stderr)
+        if config.settings.rescale:
+            rescale_new_layers(model, next(iter(read_batches(dataset, config.settings, model.spec)))[0])
     return model
 
 
-def _steps_per_epoch(dataset: EncodedDataset, settings: TrainSettings) -> int:
-    return max(1, math.ceil(dataset.files(settings.split).records / settings.batch_size))
+def steps_in_epoch(dataset: EncodedDataset, settings: TrainSettings) -> int:
+    """Steps of an epoch of a run's training split, at least 1."""
+    return max(1, math.ceil(dataset.files(settings.split).records / settings.images_per_step))
 
 
 def chosen_precision(precision: Precision) -> Precision:
     """The dtype policy of a setting; what ``auto`` became is said."""
     if precision != "auto":
         return precision
+    if is_multi_worker():
+        raise InputError("several workers need the same precision; auto is measured by each for itself")
     chosen = fastest_precision()
     say(f"precision: {chosen}, the fastest on this machine", file=sys.stderr)
     return chosen
 
 
-def _batches(dataset: EncodedDataset, settings: TrainSettings, spec: Spec, first_step: int = 0) -> tf.data.Dataset:
+def read_batches(
+    dataset: EncodedDataset, settings: TrainSettings, spec: Spec, first_step: int = 0, **options: Any
+) -> tf.data.Dataset:
+    """A run's batches from a step on; further options are those of `training_batches`."""
     return training_batches(
         dataset,
         settings.split,
         spec=spec,
-        batch_size=settings.batch_size,
+        batch_size=settings.images_per_step,
         augmentation=settings.augmentation,
         copies=settings.copies,
         seed=settings.seed,
         first_step=first_step,
         data_service=settings.data_service,
+        **options,
     )
 
 
@@ -216,62 +303,99 @@ def _fit(
     is_new: bool = True,
 ) -> None:
     settings = config.settings
-    spec = model.spec
-    batches = _batches(dataset, settings, spec, first_step)
-    splits = [settings.split]
-    validation = validation_steps = None
-    if settings.validation_split is not None:
-        splits.append(settings.validation_split)
-        records = dataset.files(
-            settings.validation_split
-        ).records  # an unknown split is refused before the folder exists
-        if not settings.keep_best:
-            validation = validation_batches(
-                dataset, settings.validation_split, spec=spec, batch_size=settings.batch_size
-            )
-            validation_steps = math.ceil(records / settings.batch_size)
-    steps_per_epoch = _steps_per_epoch(dataset, settings)
+    steps_per_epoch = steps_in_epoch(dataset, settings)
+    splits = [settings.split, *([] if settings.validation_split is None else [settings.validation_split])]
+    for split in splits:
+        dataset.files(split)  # an unknown one is refused before the folder exists
+    steps = settings.steps - first_step
     with ExitStack() as stack:
         stack.enter_context(_naming_files(run))
-        writable_folder(str(run.path))
-        stack.enter_context(lease(str(run.path), what="train"))
-        if is_new:
-            run.create(config)
-        else:
-            run.write_config(config)  # the number of steps may have changed
-        rising = WarnRisingLoss()
+        if is_chief():
+            writable_folder(str(run.path))
+            stack.enter_context(lease(str(run.path), what="train"))
+            if is_new:
+                run.create(config)
+            else:
+                run.write_config(config)  # the number of steps may have changed
+        stop = stack.enter_context(catching_signals())
+        stack.enter_context(naming_broken_records(dataset, *splits, copies=settings.copies))
+        if not is_chief():
+            _fit_worker(model, settings, dataset, first_step, [], stop)
+            return
+        progress: dict[str, Any] = {"first_step": first_step, "steps_per_epoch": steps_per_epoch}
+        is_timed = model.distribute_strategy.num_replicas_in_sync == 1
         recorder = Recorder(
             run,
             settings,
-            first_step=first_step,
-            steps_per_epoch=steps_per_epoch,
-            on_means_reset=rising.on_means_reset,
+            **progress,
+            listeners=[WarnRisingLoss(), WarnWithoutMatches(), WarnWaiting()],
+            waiting_is_known=is_timed,
         )
         stack.enter_context(closing(recorder))
-        stack.enter_context(naming_broken_records(dataset, *splits, copies=settings.copies))
-        model.fit(
-            batches,
-            steps_per_epoch=steps_per_epoch,
-            initial_epoch=first_step // steps_per_epoch,
-            epochs=math.ceil(settings.steps / steps_per_epoch) + 1,  # StopAtStep ends it
-            validation_data=validation,
-            validation_steps=validation_steps,
-            callbacks=[
-                StopOnNaN(),  # first: neither a row nor a checkpoint holds a NaN
-                rising,
-                *(
-                    [KeepBest(run, dataset, settings, recorder, steps_per_epoch=steps_per_epoch)]
-                    if settings.keep_best
-                    else []
-                ),
-                recorder,
-                WarnWithoutMatches(),
-                SaveCheckpoints(run, settings, first_step=first_step),
-                StopAtStep(settings.steps),
-            ],
-            verbose=0,
-            shuffle=False,  # the reader has done it
+        # Several workers end together, so it is not for these to end the chief.
+        progress["stop"] = Stop() if is_multi_worker() else stop
+        checkpoints = SaveCheckpoints(run, settings, **progress)
+        callbacks = [
+            recorder,  # first: a loss of NaN ends the run before a checkpoint is written
+            *_validation(run, dataset, settings, recorder, spec=model.spec, **progress),
+            checkpoints,
+        ]
+        try:
+            if is_multi_worker():
+                _fit_worker(model, settings, dataset, first_step, callbacks, stop)
+            else:
+                model.fit(
+                    read_batches(dataset, settings, model.spec, first_step, time_waiting=is_timed),
+                    steps_per_epoch=steps,
+                    callbacks=callbacks,
+                    verbose=0,
+                    shuffle=False,  # the reader has done it
+                )
+        except TrainingStopped as stopped:
+            checkpoints.save(recorder.step)  # which counts first: a validation may have been cut short
+            raise TrainingStopped(stopped.number, recorder.step) from None
+
+
+def _fit_worker(
+    model: TrainableSSD300,
+    settings: TrainSettings,
+    dataset: EncodedDataset,
+    first_step: int,
+    callbacks: list[keras.callbacks.Callback],
+    stop: Stop,
+) -> None:
+    """This worker's part of a training on several."""
+
+    def read(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        workers = context.num_input_pipelines
+        share = BatchShare(context.input_pipeline_id, workers, context.num_replicas_in_sync // workers)
+        return read_batches(dataset, settings, model.spec, first_step, share=share)
+
+    batches = model.distribute_strategy.distribute_datasets_from_function(read)
+    fit_on_workers(model, batches, callbacks, steps=settings.steps - first_step, stop=stop)
+
+
+def _validation(
+    run: RunDirectory,
+    dataset: EncodedDataset,
+    settings: TrainSettings,
+    recorder: Recorder,
+    *,
+    spec: Spec,
+    **options: Any,
+) -> list[Validation]:
+    """What validates a run, if anything does."""
+    if settings.validation_split is None:
+        return []
+    if settings.keep_best:
+        return [KeepBest(run, dataset, settings, recorder, **options)]
+    if is_multi_worker():
+        raise InputError(
+            "several workers validate by keep_best alone, which the chief does; the loss needs all of them"
         )
+    batches = validation_batches(dataset, settings.validation_split, spec=spec, batch_size=settings.batch_size)
+    steps = math.ceil(dataset.files(settings.validation_split).records / settings.batch_size)
+    return [ValidateLoss(batches, steps, settings, recorder, **options)]
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The optimizer of a run and the schedule of its learning rate."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,19 +30,20 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def make_optimizer(settings: TrainSettings) -> keras.optimizers.Optimizer:
-    """The optimizer with its schedule."""
+    """The optimizer with its schedule, which counts updates."""
     rate: Any = settings.learning_rate
+    length = settings.schedule_steps or settings.steps
     if settings.schedule == "step":
         # Steps count from 0, and the rate falls at step 80,000 itself; Keras keeps the old one up to its boundary.
-        boundaries = [max(round(share * settings.steps) - 1, 0) for share in _DROPS]
+        boundaries = [max(round(share * length) - 1, 0) for share in _DROPS]
         rate = keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, [rate, rate / 10, rate / 100])
     elif settings.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(rate, settings.steps)
+        rate = keras.optimizers.schedules.CosineDecay(rate, length)
     if settings.warmup_steps:
         rate = WarmUp(rate, settings.warmup_steps)
-    options: dict[str, Any] = {"global_clipnorm": settings.clip_norm}
+    options: dict[str, Any] = {}
     if settings.ema is not None:
-        options |= {"use_ema": True, "ema_momentum": settings.ema}
+        options = {"use_ema": True, "ema_momentum": settings.ema}
     if settings.optimizer == "sgd":
         return keras.optimizers.SGD(rate, momentum=0.9, **options)
     return keras.optimizers.Adam(rate, **options)
@@ -67,7 +68,12 @@ def swap_averages(model: keras.Model) -> None:
     if not getattr(optimizer, "use_ema", False):
         return
     averages = optimizer._model_variables_moving_average
-    for variable, average in zip(model.trainable_variables, averages, strict=True):
+    with model.distribute_strategy.scope():
+        _exchange(model.trainable_variables, averages)
+
+
+def _exchange(variables: Sequence[Any], averages: Sequence[Any]) -> None:
+    for variable, average in zip(variables, averages, strict=True):
         weights = keras.ops.convert_to_numpy(variable)
         variable.assign(average)
         average.assign(weights)

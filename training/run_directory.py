@@ -144,14 +144,15 @@ class RunDirectory:
             raise InputError(f"{self.path} has no checkpoint yet")
         return checkpoints[-1]
 
-    def save_checkpoint(self, model: SSD300, step: int, *, keep: int) -> Path:
-        """Saves weights and optimizer atomically, and keeps only the `keep` newest checkpoints."""
+    def save_checkpoint(self, model: SSD300, step: int, *, keep: int, keep_every: int | None = None) -> Path:
+        """Saves weights and optimizer atomically; keeps the `keep` newest checkpoints and multiples of `keep_every`."""
         self._checkpoints.mkdir(parents=True, exist_ok=True)
         path = self._checkpoints / f"step-{step:08d}.weights.h5"
         save_weights(model, path)
-        for _, old in self.checkpoints()[:-keep]:
-            old.unlink()
-            checksum_path(old).unlink(missing_ok=True)
+        for number, old in self.checkpoints()[:-keep]:
+            if keep_every is None or number % keep_every:
+                old.unlink()
+                checksum_path(old).unlink(missing_ok=True)
         return path
 
     def save_best(self, model: SSD300, best: Best) -> None:
@@ -186,6 +187,19 @@ class RunDirectory:
             else:
                 return step
         raise InputError(f"no checkpoint of {self.path} can be loaded: {'; '.join(reasons)}")
+
+    def load_step(self, model: SSD300, step: int) -> int:
+        """Loads the checkpoint of a step into a model, and returns the step; InputError if that cannot be done."""
+        paths = dict(self.checkpoints())
+        if step not in paths:
+            raise InputError(
+                f"{self.path} has no checkpoint of step {step:,}, but of {', '.join(f'{n:,}' for n in sorted(paths))}"
+            )
+        try:
+            load_weights(model, paths[step])
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        return step
 
     def load_model(self) -> tuple[SSD300, RunConfig, int]:
         """The network with the best weights, the configuration, and the step; if none were kept, with the newest.

@@ -61,6 +61,18 @@ class TrainSettings:
         False, "start fc6 to conv11_2 at outputs of a root mean square of 1, measured on the first batch"
     )
     jit_compile: bool = option(False, "compile the step with XLA: faster on GPUs, slower on CPUs", negatable=True)
+    devices: Literal["all", "one"] = option(
+        "all", "all local GPUs, each with an equal share of every batch, or one; TF_CONFIG names several hosts"
+    )
+    accumulate: int = option(
+        1,
+        "batches that make one update, as one batch so many times as large would, in the memory of one",
+        at_least=1,
+        at_most=LARGEST_BATCH,
+    )
+    steps_per_execution: int = option(
+        1, "steps that the device makes before Python looks again", at_least=1, at_most=MOST_STEPS
+    )
 
     steps: int = option(120_000, "total number of steps", group="solver", at_least=1, at_most=MOST_STEPS)
     optimizer: Literal["sgd", "adam"] = option("sgd", "sgd has momentum .9")
@@ -68,6 +80,9 @@ class TrainSettings:
     warmup_steps: int = option(0, "steps over which the learning rate rises from 0", at_least=0, at_most=MOST_STEPS)
     schedule: Literal["step", "cosine", "constant"] = option(
         "step", "step divides the rate by ten at 2/3 and 5/6 of the steps; cosine ends at zero"
+    )
+    schedule_steps: int | None = option(
+        None, "length of the schedule", at_least=1, at_most=MOST_STEPS, shown="all steps of the new run"
     )
     negatives_per_empty_image: int = option(
         0,
@@ -98,9 +113,17 @@ class TrainSettings:
         group="checkpoints",
         at_least=1,
         at_most=MOST_STEPS,
-        shown="once per epoch, at least 100",
+        shown="an epoch, at least 100 and at most 2,000",
     )
     keep_checkpoints: int = option(3, "number of newest checkpoints to keep", at_least=1, at_most=100_000)
+    keep_every: int | None = option(
+        None,
+        "keep the checkpoints of multiples of this step too",
+        metavar="STEPS",
+        at_least=1,
+        at_most=MOST_STEPS,
+        shown="off",
+    )
     keep_best: bool = option(
         False, "compute the validation split's mAP after each epoch; keep the best weights, which all commands then use"
     )
@@ -122,6 +145,17 @@ class TrainSettings:
             raise InputError("keep_best needs a validation_split to compute the mAP on")
         if self.patience is not None and not self.keep_best:
             raise InputError("patience needs keep_best: it counts epochs without a better mAP")
+        for name in ("steps", "checkpoint_steps"):
+            if (getattr(self, name) or 0) % self.steps_per_execution:
+                raise InputError(
+                    f"{name} must be a multiple of steps_per_execution, got {getattr(self, name)} and "
+                    f"{self.steps_per_execution}"
+                )
+
+    @property
+    def images_per_step(self) -> int:
+        """Images of an update."""
+        return self.batch_size * self.accumulate
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,16 @@ import tensorflow as tf
 
 from ssd300.model.losses import LossTerms, MultiBoxLoss
 from ssd300.model.ssd300 import SSD300
+from ssd300.training.step_means import StepMeans
 
 WEIGHT_DECAY = 5e-4
+Targets = dict[str, tf.Tensor]
 
 
 class TrainableSSD300(SSD300):
     """An `SSD300` that `fit` trains. Its weights are those of `SSD300`, file for file."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.multibox_loss = MultiBoxLoss()
-        self.weight_decay, self.bias_multiplier = WEIGHT_DECAY, 2.0
-        names = ("loss", "confidence", "localization", "l2", "matches")
-        self._means = [keras.metrics.Mean(name=name) for name in names]
+    train_function: Any  # Keras's, made by `make_train_function`
 
     def compile(
         self,
@@ -29,6 +26,9 @@ class TrainableSSD300(SSD300):
         weight_decay: float = WEIGHT_DECAY,
         bias_multiplier: float = 2.0,
         multibox_loss: MultiBoxLoss | None = None,
+        clip_norm: float | None = None,
+        accumulate: int = 1,
+        report_steps: bool = True,
         **kwargs: Any,
     ) -> None:
         """Configures the training.
@@ -40,11 +40,18 @@ class TrainableSSD300(SSD300):
             bias_multiplier: relative learning rate of biases (Caffe's ``lr_mult: 2``). It multiplies their gradients,
                 which is the same for SGD with momentum and means nothing to Adam.
             multibox_loss: the loss, with the paper's settings by default.
+            clip_norm: limit of the norm of all gradients together, of the L2 term and of the faster biases too.
+            accumulate: number of equal parts that a batch is computed in, one after another. The gradients are those of
+                the whole batch; only a batch normalization sees the parts.
+            report_steps: whether a step returns the means since the beginning of the epoch, as `fit` shows them, which
+                costs a wait for the device. Otherwise `row` has those since the last row.
             **kwargs: further arguments of Keras's ``compile``, such as ``jit_compile``.
         """
         super().compile(optimizer=optimizer, **kwargs)
         self.weight_decay, self.bias_multiplier = weight_decay, bias_multiplier
         self.multibox_loss = multibox_loss or MultiBoxLoss()
+        self.clip_norm, self.accumulate, self._report_steps = clip_norm, accumulate, report_steps
+        self.row, self._tested = StepMeans(), StepMeans()
 
     def freeze(self, blocks: int) -> None:
         """Keeps the weights of VGG16's first `blocks` blocks, 0 to 5, as they are; before `compile`."""
@@ -54,30 +61,95 @@ class TrainableSSD300(SSD300):
                 layer.trainable = False
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """One update from ``(pixels, targets)``."""
+        """One update from ``(pixels, targets)``, this replica's share of the batch.
+
+        Losses are divided by the matches of the whole batch, of all replicas and parts. The targets may have
+        ``waiting``, the seconds that the batch was waited for.
+        """
         pixels, targets = data
-        with tf.GradientTape() as tape:
-            terms = self._terms(self(pixels, training=True), targets)
-            l2 = self._l2()
-            # Without scale_loss float16's small gradients are lost.
-            loss = self.optimizer.scale_loss(terms.loss + l2)
+        waiting = targets.get("waiting", tf.constant(0.0))
+        targets = {name: targets[name] for name in ("labels", "offsets")}
+        divisor = sum_over_replicas(self.multibox_loss.count(targets["labels"]))
+        terms, gradients = self._gradients(pixels, targets, divisor)
         variables = self.trainable_variables
-        gradients = tape.gradient(loss, variables)
         gradients = [
             gradient * self.bias_multiplier if variable.name == "bias" else gradient
             for gradient, variable in zip(gradients, variables, strict=True)
         ]
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return self._update(terms, l2, pixels)
+        self.optimizer.apply_gradients(zip(self._clipped(gradients), variables, strict=True))
+        self.row.add(self._values(terms, pixels, waiting))
+        return self.row.result()
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        """The loss of ``(pixels, targets)`` without an update."""
-        pixels, targets = data
-        return self._update(self._terms(self(pixels, training=False), targets), self._l2(), pixels)
+        """The mean loss of all ``(pixels, targets)`` since the last reset, without an update.
 
-    def _terms(self, outputs: dict[str, tf.Tensor], targets: dict[str, tf.Tensor]) -> LossTerms:
+        A batch counts by what its loss is divided by, so that a small last batch changes nothing.
+        """
+        pixels, targets = data
+        divisor = sum_over_replicas(self.multibox_loss.count(targets["labels"]))
+        terms = self._terms(self(pixels, training=False), targets, divisor)
+        self._tested.add(self._values(terms, pixels, tf.constant(0.0)), weight=divisor)
+        return self._tested.result()
+
+    def _gradients(self, pixels: tf.Tensor, targets: Targets, divisor: tf.Tensor) -> tuple[LossTerms, list[tf.Tensor]]:
+        """Loss terms and gradients of this replica's share, computed in parts."""
+        if self.accumulate == 1:
+            return self._gradients_of_part(pixels, targets, divisor)
+
+        def parts(batch: tf.Tensor) -> tf.Tensor:
+            return tf.reshape(batch, tf.concat([[self.accumulate, -1], tf.shape(batch)[1:]], axis=0))
+
+        pixels_of, targets_of = parts(pixels), {name: parts(batch) for name, batch in targets.items()}
+
+        def add(part: tf.Tensor, terms: LossTerms, gradients: list[tf.Tensor]) -> tuple[Any, ...]:
+            own = {
+                name: tf.ensure_shape(batch[part], [None, *targets[name].shape[1:]])
+                for name, batch in targets_of.items()
+            }
+            images = tf.ensure_shape(pixels_of[part], [None, *pixels.shape[1:]])
+            more_terms, more = self._gradients_of_part(images, own, divisor)
+            return (
+                part + 1,
+                LossTerms(*(a + b for a, b in zip(terms, more_terms, strict=True))),
+                [a + tf.cast(b, a.dtype) for a, b in zip(gradients, more, strict=True)],
+            )
+
+        zeros = [tf.zeros(variable.shape, variable.dtype) for variable in self.trainable_variables]
+        begin = (tf.constant(0), LossTerms(*[tf.constant(0.0)] * len(LossTerms._fields)), zeros)
+        _, terms, gradients = tf.while_loop(
+            lambda part, *_: part < self.accumulate, add, begin, parallel_iterations=1, swap_memory=False
+        )
+        return terms, gradients
+
+    def _gradients_of_part(
+        self, pixels: tf.Tensor, targets: Targets, divisor: tf.Tensor
+    ) -> tuple[LossTerms, list[tf.Tensor]]:
+        with tf.GradientTape() as tape:
+            terms = self._terms(self(pixels, training=True), targets, divisor)
+            # The gradients of all parts and replicas are added up, so each has its share of the L2 term.
+            share = self._l2() / (self.accumulate * _replicas())
+            # Without scale_loss float16's small gradients are lost.
+            loss = self.optimizer.scale_loss(terms.loss + share)
+        return terms, tape.gradient(loss, self.trainable_variables)
+
+    def _clipped(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+        """This replica's gradients such that their sum over the replicas, which the optimizer makes, is clipped."""
+        if self.clip_norm is None and not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            return gradients
+        if _replicas() > 1:  # a loss scale must see an overflow of any replica
+            gradients = [gradient / _replicas() for gradient in sum_over_replicas(gradients)]
+        if self.clip_norm is None:
+            return gradients
+        limit = self.optimizer.scale_loss(tf.constant(self.clip_norm)) / _replicas()
+        return tf.clip_by_global_norm(gradients, limit)[0]
+
+    def _terms(self, outputs: dict[str, tf.Tensor], targets: Targets, divisor: tf.Tensor) -> LossTerms:
         return self.multibox_loss(
-            targets["labels"], targets["offsets"], logits=outputs["logits"], predicted_offsets=outputs["offsets"]
+            targets["labels"],
+            targets["offsets"],
+            logits=outputs["logits"],
+            predicted_offsets=outputs["offsets"],
+            divisor=divisor,
         )
 
     def _l2(self) -> tf.Tensor:
@@ -89,14 +161,49 @@ class TrainableSSD300(SSD300):
     def _decaying(self) -> Sequence[Any]:
         return [variable for variable in self.trainable_variables if variable.name in ("kernel", "scale")]
 
-    def _update(self, terms: LossTerms, l2: tf.Tensor, pixels: tf.Tensor) -> dict[str, Any]:
-        batch = tf.cast(tf.shape(pixels)[0], tf.float32)
-        values = (terms.loss, terms.confidence, terms.localization, l2, terms.matches / batch)
-        for mean, value in zip(self._means, values, strict=True):
-            mean.update_state(value)
-        return {mean.name: mean.result() for mean in self._means}
+    def _values(self, terms: LossTerms, pixels: tf.Tensor, waiting: tf.Tensor) -> tf.Tensor:
+        """The values of `step_means.NAMES` of the whole batch, of all replicas."""
+        images = tf.cast(tf.shape(pixels)[0], tf.float32)
+        sums = sum_over_replicas(tf.stack([terms.loss, terms.confidence, terms.localization, terms.matches, images]))
+        return tf.concat([sums[:3], [self._l2(), sums[3] / tf.maximum(sums[4], 1.0), waiting]], axis=0)
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Makes the function that `fit` calls for each execution: without reports it waits for nothing."""
+        if self.train_function is not None and not force:
+            return
+        super().make_train_function(force)
+        if not self._report_steps:
+            function = self.train_function
+
+            def without_report(iterator: Any) -> dict[str, Any]:
+                function(iterator)
+                return {}
+
+            self.train_function = without_report
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """Means over an epoch: the loss and its two terms, the L2 term, and matched default boxes per image."""
-        return self._means
+        """None of Keras's: the means of the steps are read once for many of them."""
+        return []
+
+    def reset_metrics(self) -> None:
+        """Begins the means of an evaluation, or of an epoch whose steps report, anew."""
+        self._tested.reset()
+        if self._report_steps:
+            self.row.reset()
+
+
+def _replicas() -> int:
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def sum_over_replicas(value: Any) -> Any:
+    """The sum of a tensor, or of each in a list, over all replicas."""
+    if _replicas() == 1:
+        return value
+    context = tf.distribute.get_replica_context()
+    devices = context.strategy.extended.worker_devices
+    if len(devices) == 1:  # a worker's only replica leaves its tensors without a device, which TensorFlow refuses here
+        with tf.device(devices[0]):
+            value = tf.nest.map_structure(tf.identity, value)
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, value)

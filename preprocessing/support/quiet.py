@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 
@@ -33,10 +33,13 @@ def quiet_import() -> Iterator[None]:
             os.close(saved)
 
 
-def import_tensorflow(threads: int | None = None, *, gpus: bool = True) -> None:
+def import_tensorflow(
+    threads: int | None = None, *, gpus: bool = True, before: Callable[[], None] = lambda: None
+) -> None:
     """Imports TensorFlow and runs its first operation, quietly.
 
     Args:
+        before: called between the two: some things must be set before any operation runs.
         gpus: False for a process that only preprocesses; see `hide_gpus`.
         threads: of its pools, None for its own choice. Several worker processes with a pool as large as the machine
             each would only push each other aside.
@@ -49,6 +52,7 @@ def import_tensorflow(threads: int | None = None, *, gpus: bool = True) -> None:
         if threads is not None:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(threads)
+        before()
         tf.constant(0)
 
 

@@ -35,10 +35,25 @@ def move(model, gradient):
     return float(model.trainable_variables[0].numpy()[0, 0])
 
 
-def test_a_gradient_above_the_norm_is_cut_to_it():
-    assert move(one_weight(learning_rate=0.1, clip_norm=2.0), 8.0) == pytest.approx(1 - 0.1 * 2)
-    assert move(one_weight(learning_rate=0.1, clip_norm=2.0), 1.5) == pytest.approx(1 - 0.1 * 1.5)
-    assert move(one_weight(learning_rate=0.1), 8.0) == pytest.approx(1 - 0.1 * 8)
+def test_gradients_above_the_norm_are_cut_to_it():
+    model = TrainableSSD300(3, width=0.02)
+    model.compile(keras.optimizers.SGD(0.1), clip_norm=2.0)
+    model.optimizer.build(model.trainable_variables)
+    gradients = [tf.constant([3.0, 0.0]), tf.constant([[4.0]])]  # a norm of 5
+    first, second = model._clipped(gradients)
+    np.testing.assert_allclose(first, [1.2, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(second, [[1.6]], rtol=1e-6)
+    np.testing.assert_allclose(model._clipped([tf.constant([1.5])])[0], [1.5])
+    model.compile(keras.optimizers.SGD(0.1))
+    assert model._clipped(gradients) is gradients
+
+
+def test_a_scaled_gradient_is_cut_as_it_is_without_its_scale():
+    model = TrainableSSD300(3, width=0.02)
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=8.0)
+    model.compile(optimizer, clip_norm=2.0)
+    optimizer.build(model.trainable_variables)
+    np.testing.assert_allclose(model._clipped([tf.constant([24.0, 32.0])])[0], [9.6, 12.8], rtol=1e-6)
 
 
 def test_the_average_is_that_of_the_weights_after_each_step():
@@ -79,17 +94,13 @@ def test_rescaled_layers_have_outputs_of_a_root_mean_square_of_one():
         np.testing.assert_array_equal(model.get_layer(name).get_weights()[0], before[name][0])
 
 
-def told(losses, window=10):
-    """The step at which the warning comes for these losses, and what it says, with means that begin anew."""
-    callback, means = WarnRisingLoss(), []
-    for step, loss in enumerate(losses, start=1):
-        means.append(loss)
-        callback.on_train_batch_end(step, {"loss": float(np.mean(means))})
-        if callback._is_said:
+def told(losses):
+    """The step at which the warning comes for these losses, which become rows of ten steps."""
+    listener = WarnRisingLoss()
+    for step in range(10, len(losses) + 1, 10):
+        listener.on_row({"loss": float(np.mean(losses[step - 10 : step]))})
+        if listener._is_said:
             return step
-        if len(means) == window:
-            means.clear()
-            callback.on_means_reset()
     return None
 
 

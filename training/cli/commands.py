@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ssd300.datasets.classes import KNOWN_LISTS, VOC, read_class_file
-from ssd300.datasets.errors import InputError
+from ssd300.datasets.errors import InputError, TrainingError
 from ssd300.model.spec import PresetName
 from ssd300.preprocessing.augmentation.settings import PAPER_AUGMENTATION, PRESETS, Augmentation
 from ssd300.preprocessing.runners.execution import Execution
@@ -22,6 +22,7 @@ from ssd300.preprocessing.support.terminal import say
 from ssd300.training.cli.options import build, parse_changes
 from ssd300.training.settings import (
     LARGEST_SEED,
+    MOST_STEPS,
     EvaluateSettings,
     FinetuneSettings,
     InspectSettings,
@@ -188,22 +189,35 @@ class _TrainOptions:
     )
     output: str = option(help="folder of the run: configuration, checkpoints, history, logs", **_LOCAL_FOLDER)
     resume: bool = option(False, "resume from the newest checkpoint; --steps and --data-service may be changed")
+    extend_schedule: bool = option(
+        False, "with --resume and --steps: stretch the learning rate's schedule to the new number of steps"
+    )
     config: str | None = option(None, "config.json of an earlier run: its settings become the defaults", **_LOCAL_FILE)
+
+
+def _join_workers() -> None:
+    from ssd300.training.distribution import join_workers
+
+    join_workers()
 
 
 def _train(given: Given) -> None:
     options = build(_TrainOptions, given)
-    import_tensorflow()
+    import_tensorflow(before=_join_workers)
     from ssd300.training.device import describe_device
+    from ssd300.training.distribution import is_chief
     from ssd300.training.fit import resume, train
     from ssd300.training.run_directory import RunDirectory, read_config
 
     if options.resume and options.config is not None:
         raise InputError("--resume keeps the run's own configuration; --config is for a new run")
+    if options.extend_schedule and not options.resume:
+        raise InputError("--extend-schedule is for a run that is resumed; a new one has --schedule-steps")
     say(f"training on {describe_device()}", file=sys.stderr)
     if options.resume:
         stored = RunDirectory(options.output).read_config().settings
-        run = resume(options.output, **_changes(given, stored.augmentation, stored.copies))
+        changes = _changes(given, stored.augmentation, stored.copies)
+        run = resume(options.output, extend_schedule=options.extend_schedule, **changes)
     else:
         if options.config is not None:
             config = read_config(options.config)
@@ -216,8 +230,50 @@ def _train(given: Given) -> None:
         else:
             settings = TrainSettings(**_changes(given, PAPER_AUGMENTATION))
         run = train(settings, options.output)
+    if not is_chief():
+        return
     step, checkpoint = run.newest_checkpoint()
     say(f"trained to step {step:,}; newest checkpoint {checkpoint}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _VerifyOptions:
+    run: str = option(help="folder of a run", positional=True, local=True)
+    first_step: int | None = option(
+        None,
+        "step of the checkpoint to start from",
+        flag="from",
+        metavar="STEP",
+        at_least=1,
+        at_most=MOST_STEPS,
+        shown="the last that is followed by another",
+    )
+    steps: int | None = option(
+        None,
+        "number of steps; without a checkpoint at their end they are made twice",
+        at_least=1,
+        at_most=MOST_STEPS,
+        shown="up to the next checkpoint",
+    )
+
+
+def _verify(given: Given) -> None:
+    options = build(_VerifyOptions, given)
+    import_tensorflow()
+    from ssd300.training.device import describe_device
+    from ssd300.training.replaying import replay
+    from ssd300.training.run_directory import RunDirectory
+
+    say(f"training on {describe_device()}", file=sys.stderr)
+    done = replay(RunDirectory(options.run), first_step=options.first_step, steps=options.steps)
+    which = f"the run's checkpoint of step {done.last_step:,}" if done.against_checkpoint else "a second replay"
+    steps = f"steps {done.first_step + 1:,} to {done.last_step:,}"
+    if not done.is_same:
+        raise TrainingError(
+            f"{steps} came out otherwise than in {which}: {done.found[:16]}, expected {done.expected[:16]}; another "
+            "machine, another number of cores, other versions of the packages or a GPU compute other last digits"
+        )
+    say(f"{steps} came out the same as in {which}, bit for bit: {done.found[:16]}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -350,6 +406,7 @@ COMMANDS = {
         "train on a dataset of your own with a recipe for few images and little time",
         (_FinetuneOptions, FinetuneSettings),
     ),
+    "verify": Command(_verify, "train part of a run again and compare the outcome, bit for bit", (_VerifyOptions,)),
     "import-weights": Command(
         _import_weights, "make a run of another project's trained SSD300 weights", (_ImportOptions,)
     ),

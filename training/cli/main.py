@@ -13,6 +13,7 @@ from ssd300.datasets.files import plain_message
 from ssd300.preprocessing.support.terminal import PrintableFormatter, flush_output, one_line, prepare_streams, say
 from ssd300.training.cli.commands import COMMANDS
 from ssd300.training.cli.options import add_options, resolve_paths
+from ssd300.training.stopping import TrainingStopped
 
 _DESCRIPTION = "SSD300 object detection: encode Pascal-VOC data, train, evaluate, predict."
 
@@ -72,6 +73,8 @@ def _run(argv: Sequence[str] | None) -> int:
             given["beam_arguments"] = tuple(rest)
         command.run(given)
         return 0
+    except TrainingStopped as stopped:
+        return _fail(name, str(stopped), 128 + stopped.number)
     except KeyboardInterrupt:
         return _fail(name, "interrupted", 130)
     except BrokenPipeError:
