@@ -73,6 +73,12 @@ def is_chief() -> bool:
     return workers <= 1 or number == 0
 
 
+def refuse_workers(what: str) -> None:
+    """Raises InputError if ``TF_CONFIG`` names several workers: `what` is for one."""
+    if is_multi_worker():
+        raise InputError(f"{what} is for one process, but TF_CONFIG names several workers")
+
+
 def join_workers() -> None:
     """Connects to the other workers, if there are any; before TensorFlow computes anything, which is when it may."""
     if is_multi_worker():

@@ -15,6 +15,7 @@ from ssd300.datasets.errors import InputError
 from ssd300.datasets.files import resolve_path
 from ssd300.model.spec import IMAGE_SIZE, spec_named
 from ssd300.preprocessing.support.terminal import say
+from ssd300.training.distribution import refuse_workers
 from ssd300.training.fit import chosen_precision, make_model, train, versions
 from ssd300.training.run_directory import Best, RunConfig, RunDirectory
 from ssd300.training.settings import VGG16_WEIGHTS, FinetuneSettings, TrainSettings
@@ -57,6 +58,7 @@ def finetune(settings: FinetuneSettings, output: str) -> Finetuned:
         TrainingError: a loss became NaN or infinite.
     """
     begin = time.perf_counter()
+    refuse_workers("fine-tuning")
     run = RunDirectory(output)
     if run.config_path.exists():  # what was measured for it then holds
         stored = run.read_config().settings

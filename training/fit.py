@@ -22,7 +22,7 @@ from ssd300.preprocessing.support.lease import lease
 from ssd300.preprocessing.support.terminal import say
 from ssd300.training.callbacks import Recorder, WarnRisingLoss, WarnWaiting, WarnWithoutMatches
 from ssd300.training.checkpointing import SaveCheckpoints
-from ssd300.training.distribution import is_chief, is_multi_worker, join_workers, make_strategy
+from ssd300.training.distribution import is_chief, is_multi_worker, join_workers, make_strategy, refuse_workers
 from ssd300.training.optimizer import make_optimizer, swap_averages
 from ssd300.training.precision import fastest_precision
 from ssd300.training.reading.broken_records import naming_broken_records
@@ -268,8 +268,7 @@ def chosen_precision(precision: Precision) -> Precision:
     """The dtype policy of a setting; what ``auto`` became is said."""
     if precision != "auto":
         return precision
-    if is_multi_worker():
-        raise InputError("several workers need the same precision; auto is measured by each for itself")
+    refuse_workers("the precision auto, which is measured,")
     chosen = fastest_precision()
     say(f"precision: {chosen}, the fastest on this machine", file=sys.stderr)
     return chosen
@@ -307,7 +306,12 @@ def _fit(
     splits = [settings.split, *([] if settings.validation_split is None else [settings.validation_split])]
     for split in splits:
         dataset.files(split)  # an unknown one is refused before the folder exists
-    steps = settings.steps - first_step
+    if settings.validation_split is not None and not settings.keep_best:
+        refuse_workers("a validation split without keep_best")
+    if settings.data_service is not None:
+        refuse_workers("a data service")
+    if settings.steps_per_execution > 1:
+        refuse_workers("steps_per_execution")
     with ExitStack() as stack:
         stack.enter_context(_naming_files(run))
         if is_chief():
@@ -346,7 +350,7 @@ def _fit(
             else:
                 model.fit(
                     read_batches(dataset, settings, model.spec, first_step, time_waiting=is_timed),
-                    steps_per_epoch=steps,
+                    steps_per_epoch=settings.steps - first_step,
                     callbacks=callbacks,
                     verbose=0,
                     shuffle=False,  # the reader has done it

@@ -8,6 +8,7 @@ import numpy as np
 from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.datasets.errors import InputError
 from ssd300.training.callbacks import StepCallback
+from ssd300.training.distribution import refuse_workers
 from ssd300.training.fit import load_for_training, read_batches, same_dataset
 from ssd300.training.optimizer import averaged_weights
 from ssd300.training.run_directory import RunConfig, RunDirectory
@@ -45,6 +46,7 @@ def replay(run: RunDirectory, *, first_step: int | None = None, steps: int | Non
     Raises:
         InputError: the run has no such checkpoint, or no dataset.
     """
+    refuse_workers("a replay")
     config = run.read_config()
     dataset = same_dataset(config)
     saved = [step for step, _ in run.checkpoints()]

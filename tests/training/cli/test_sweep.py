@@ -245,5 +245,5 @@ def test_a_number_that_cannot_be_used_is_named(
     except ValueError:
         value = math.nan
     is_refused = not math.isfinite(value) or value < 0 or (kind is int and value > 2**63)
-    done.check_refused(*((name, f"--{name.replace('_', '-')}") if is_refused else (name, "/nowhere", f"{tmp_path}")))
+    done.check_refused(*((name, options[0].split("=")[0]) if is_refused else (name, "/nowhere", f"{tmp_path}")))
     assert (tmp_path / "out").read_text() == "mine"
