@@ -16,7 +16,8 @@ from ssd300.datasets.files import resolve_path
 from ssd300.model.spec import IMAGE_SIZE, spec_named
 from ssd300.preprocessing.support.terminal import say
 from ssd300.training.distribution import refuse_workers
-from ssd300.training.fit import chosen_precision, make_model, train, versions
+from ssd300.training.fit import train
+from ssd300.training.preparation import chosen_precision, make_model, versions
 from ssd300.training.run_directory import Best, RunConfig, RunDirectory
 from ssd300.training.settings import VGG16_WEIGHTS, FinetuneSettings, TrainSettings
 from ssd300.training.start import started_settings

@@ -1,6 +1,5 @@
 """Training: from an encoded dataset and settings to a run directory."""
 
-import importlib.metadata
 import math
 import sys
 from collections.abc import Iterator
@@ -12,24 +11,31 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ssd300.datasets.encoded_dataset import EncodedDataset, IncompleteDatasetError, whole_split
+from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.datasets.errors import InputError, StorageError
 from ssd300.datasets.files import resolve_path, writable_folder
-from ssd300.model.default_boxes import encoding_fields
-from ssd300.model.losses import MultiBoxLoss
 from ssd300.model.spec import Spec, spec_named
 from ssd300.preprocessing.support.lease import lease
 from ssd300.preprocessing.support.terminal import say
 from ssd300.training.callbacks import Recorder, WarnRisingLoss, WarnWaiting, WarnWithoutMatches
 from ssd300.training.checkpointing import SaveCheckpoints
-from ssd300.training.distribution import is_chief, is_multi_worker, join_workers, make_strategy, refuse_workers
-from ssd300.training.optimizer import make_optimizer, swap_averages
-from ssd300.training.precision import fastest_precision
+from ssd300.training.distribution import is_chief, is_multi_worker, join_workers, refuse_workers
+from ssd300.training.preparation import (
+    chosen_precision,
+    load_for_training,
+    new_model,
+    read_batches,
+    read_start,
+    refuse_negatives_alone,
+    same_dataset,
+    steps_in_epoch,
+    versions,
+)
 from ssd300.training.reading.broken_records import naming_broken_records
-from ssd300.training.reading.reader import BatchShare, training_batches, validation_batches
+from ssd300.training.reading.reader import BatchShare, validation_batches
 from ssd300.training.run_directory import RunConfig, RunDirectory
-from ssd300.training.settings import Precision, TrainSettings
-from ssd300.training.start import Start, load_start, load_vgg16, rescale_new_layers, started_settings, started_spec
+from ssd300.training.settings import TrainSettings
+from ssd300.training.start import started_settings, started_spec
 from ssd300.training.stopping import Stop, TrainingStopped, catching_signals
 from ssd300.training.trainable import TrainableSSD300
 from ssd300.training.validation import KeepBest, ValidateLoss, Validation, is_exhausted
@@ -65,13 +71,13 @@ def train(settings: TrainSettings, output: str | Path) -> RunDirectory:
         precision=chosen_precision(settings.precision),
         schedule_steps=settings.schedule_steps or settings.steps,
     )
-    _refuse_negatives_alone(dataset, settings)
-    start = _read_start(settings)
+    refuse_negatives_alone(dataset, settings)
+    start = read_start(settings)
     spec = spec_named(settings.preset or identity.preset)
     if start is not None:
         settings, spec = started_settings(settings, start.config), started_spec(spec, start.config.spec)
     config = RunConfig(settings, identity.classes, identity.fingerprint, versions(), spec)
-    model = _new_model(config, dataset, start)  # before the folder exists: what cannot be built leaves nothing behind
+    model = new_model(config, dataset, start)  # before the folder exists: what cannot be built leaves nothing behind
     _fit(model, config, run, dataset, first_step=0)
     return run
 
@@ -164,132 +170,6 @@ def _scheduled(settings: TrainSettings, extend: bool) -> TrainSettings:
         file=sys.stderr,
     )
     return settings
-
-
-def load_for_training(
-    config: RunConfig, run: RunDirectory, dataset: EncodedDataset, step: int | None = None
-) -> tuple[TrainableSSD300, int]:
-    """The network of a run with its optimizer, as they were at a checkpoint, and the step.
-
-    Args:
-        config: of the run.
-        run: its folder.
-        dataset: that it is trained on.
-        step: of the checkpoint; by default the newest that can be loaded, or the start if there is none.
-    """
-    if not run.checkpoints():
-        return _new_model(config, dataset, _read_start(config.settings)), 0
-    keras.utils.set_random_seed(config.settings.seed)
-    model = make_model(config, dataset)
-    with model.distribute_strategy.scope():
-        step = run.load_newest(model) if step is None else run.load_step(model, step)
-        swap_averages(model)  # a checkpoint's weights are the averaged ones
-    return model, step
-
-
-def same_dataset(config: RunConfig) -> EncodedDataset:
-    """The dataset of a run that is resumed; InputError if it is not there, or another one."""
-    folder = config.settings.dataset
-    try:
-        dataset = EncodedDataset.open(folder)
-    except IncompleteDatasetError as error:
-        raise InputError(f"{error}; if the run's dataset was moved, give its new folder") from None
-    current = dataset.identity.fingerprint
-    if current != config.fingerprint:
-        raise InputError(f"{folder} is another dataset than the run's: {current}, expected {config.fingerprint}")
-    return dataset
-
-
-def _refuse_negatives_alone(dataset: EncodedDataset, settings: TrainSettings) -> None:
-    objects = dataset.report["splits"].get(whole_split(settings.split), {}).get("objects")
-    if objects is not None and not sum(objects.values()) and not settings.negatives_per_empty_image:
-        raise InputError(
-            f"split {settings.split} of {dataset.folder} has no object, so there is nothing to learn; images without "
-            "objects teach only where negatives_per_empty_image is more than 0"
-        )
-
-
-def make_model(config: RunConfig, dataset: EncodedDataset) -> TrainableSSD300:
-    """The network of a run, ready to train, with new weights; InputError if the dataset is for another one."""
-    settings = config.settings
-    keras.mixed_precision.set_dtype_policy(settings.precision)
-    with make_strategy(settings.devices, settings.batch_size).scope():
-        return _make_model(config, dataset)
-
-
-def _make_model(config: RunConfig, dataset: EncodedDataset) -> TrainableSSD300:
-    settings = config.settings
-    model = TrainableSSD300(**config.model_arguments())
-    dataset.identity.check(encoding_fields(model.spec), num_classes=model.num_classes)
-    model.freeze(settings.freeze)
-    model.compile(
-        make_optimizer(settings),
-        weight_decay=settings.weight_decay,
-        multibox_loss=MultiBoxLoss(
-            negatives_per_empty_image=settings.negatives_per_empty_image,
-            label_smoothing=settings.label_smoothing,
-            localization=settings.localization_loss,
-            spec=model.spec,
-        ),
-        clip_norm=settings.clip_norm,
-        accumulate=settings.accumulate,
-        report_steps=False,
-        steps_per_execution=settings.steps_per_execution,
-        jit_compile=settings.jit_compile,
-    )
-    model.optimizer.build(model.trainable_variables)  # now, or the step would be traced twice
-    return model
-
-
-def _read_start(settings: TrainSettings) -> Start | None:
-    return None if settings.init_from is None else Start.read(settings.init_from)
-
-
-def _new_model(config: RunConfig, dataset: EncodedDataset, start: Start | None) -> TrainableSSD300:
-    """The network at step 0, with the weights that it starts from."""
-    keras.utils.set_random_seed(config.settings.seed)
-    model = make_model(config, dataset)
-    with model.distribute_strategy.scope():
-        if start is None:
-            load_vgg16(model, config.settings.weights)
-        else:
-            say(load_start(model, config.classes, start), file=sys.stderr)
-        if config.settings.rescale:
-            rescale_new_layers(model, next(iter(read_batches(dataset, config.settings, model.spec)))[0])
-    return model
-
-
-def steps_in_epoch(dataset: EncodedDataset, settings: TrainSettings) -> int:
-    """Steps of an epoch of a run's training split, at least 1."""
-    return max(1, math.ceil(dataset.files(settings.split).records / settings.images_per_step))
-
-
-def chosen_precision(precision: Precision) -> Precision:
-    """The dtype policy of a setting; what ``auto`` became is said."""
-    if precision != "auto":
-        return precision
-    refuse_workers("the precision auto, which is measured,")
-    chosen = fastest_precision()
-    say(f"precision: {chosen}, the fastest on this machine", file=sys.stderr)
-    return chosen
-
-
-def read_batches(
-    dataset: EncodedDataset, settings: TrainSettings, spec: Spec, first_step: int = 0, **options: Any
-) -> tf.data.Dataset:
-    """A run's batches from a step on; further options are those of `training_batches`."""
-    return training_batches(
-        dataset,
-        settings.split,
-        spec=spec,
-        batch_size=settings.images_per_step,
-        augmentation=settings.augmentation,
-        copies=settings.copies,
-        seed=settings.seed,
-        first_step=first_step,
-        data_service=settings.data_service,
-        **options,
-    )
 
 
 def _fit(
@@ -411,12 +291,3 @@ def _naming_files(run: RunDirectory) -> Iterator[None]:
         raise
     except OSError as error:
         raise StorageError(str(error.filename or run.path), error.strerror or str(error), "written") from None
-
-
-def versions() -> dict[str, str]:
-    """The versions of the packages that decide what a run computes."""
-    return {
-        "ssd300": importlib.metadata.version("ssd300"),
-        "tensorflow": tf.__version__,  # several distributions bring it
-        "keras": keras.__version__,
-    }

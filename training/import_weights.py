@@ -8,7 +8,7 @@ from ssd300.datasets.classes import ClassList
 from ssd300.datasets.files import write_atomically
 from ssd300.model.spec import PresetName
 from ssd300.model.weights.load import Channels, ImportedWeights, load_trained
-from ssd300.training.fit import versions
+from ssd300.training.preparation import versions
 from ssd300.training.run_directory import RunConfig, RunDirectory
 from ssd300.training.settings import TrainSettings
 

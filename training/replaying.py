@@ -9,8 +9,8 @@ from ssd300.datasets.encoded_dataset import EncodedDataset
 from ssd300.datasets.errors import InputError
 from ssd300.training.callbacks import StepCallback
 from ssd300.training.distribution import refuse_workers
-from ssd300.training.fit import load_for_training, read_batches, same_dataset
 from ssd300.training.optimizer import averaged_weights
+from ssd300.training.preparation import load_for_training, read_batches, same_dataset
 from ssd300.training.run_directory import RunConfig, RunDirectory
 from ssd300.training.trainable import TrainableSSD300
 

@@ -10,7 +10,7 @@ from ssd300.datasets.errors import InputError
 from ssd300.model.spec import ARTICLE, CLAMPED, PAPER, PAPER_COCO, PixelSpec
 from ssd300.model.ssd300 import SSD300
 from ssd300.preprocessing.augmentation.settings import NO_AUGMENTATION
-from ssd300.training import fit
+from ssd300.training import preparation
 from ssd300.training.fit import resume, train
 from ssd300.training.run_directory import RunConfig, RunDirectory
 from ssd300.training.settings import TrainSettings
@@ -99,7 +99,7 @@ def test_a_run_starts_from_another_and_resumes_on_its_own(before, shapes_dataset
     assert (step, config.settings.width, config.settings.init_from) == (1, 0.02, str(before.path))
     for own, other in zip(after.get_weights(), before.load_model()[0].get_weights(), strict=True):
         np.testing.assert_allclose(own, other, atol=1e-6)  # one step at a rate of almost nothing
-    monkeypatch.setattr(fit, "load_start", lambda *_: pytest.fail("a run with a checkpoint starts from it"))
+    monkeypatch.setattr(preparation, "load_start", lambda *_: pytest.fail("a run with a checkpoint starts from it"))
     resume(run.path, steps=2)
 
 

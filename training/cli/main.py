@@ -104,7 +104,8 @@ def _what_went_wrong(error: Exception) -> tuple[str, int] | None:
     if isinstance(error, errors.InvalidArgumentError | errors.InternalError):
         return None
     if isinstance(error, errors.ResourceExhaustedError):
-        return f"{plain_message(error)}; if it is memory, a smaller batch size needs less", 1
+        hint = "if it is memory, a smaller batch size needs less, and with accumulate it makes the same updates"
+        return f"{plain_message(error)}; {hint}", 1
     return plain_message(error), 1
 
 

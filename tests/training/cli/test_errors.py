@@ -36,7 +36,8 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> list[str]:
         (
             tf.errors.ResourceExhaustedError(None, None, "{{function_node f}} OOM of [9,9]"),
             1,
-            "OOM of [9,9]; if it is memory, a smaller batch size needs less",
+            "OOM of [9,9]; if it is memory, a smaller batch size needs less, and with accumulate it makes the same "
+            "updates",
         ),
         (tf.errors.DataLossError(None, None, "{{function_node f}} corrupted record at 9"), 1, "corrupted record at 9"),
         (KeyboardInterrupt(), 130, "interrupted"),
