@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ssd300.datasets.errors import InputError
 from ssd300.model.losses import MultiBoxLoss
 from ssd300.preprocessing.augmentation.settings import NO_AUGMENTATION
 from ssd300.training.fit import resume, train
@@ -87,6 +88,22 @@ def test_a_batch_in_parts_makes_the_updates_of_the_whole(shapes_dataset, tmp_pat
     parts = train(settings_for(shapes_dataset, batch_size=2, accumulate=3, steps=12, clip_norm=3.0), tmp_path / "parts")
     np.testing.assert_allclose(losses_of(whole.path), losses_of(parts.path), rtol=1e-3)
     assert_close(weights_of(whole.path), weights_of(parts.path), rtol=1e-3, atol=1e-4)
+
+
+def test_several_steps_in_one_execution_are_the_same_steps(shapes_dataset, tmp_path):
+    options = {"steps": 12, "checkpoint_steps": 6, "ema": 0.5}
+    one = train(settings_for(shapes_dataset, **options), tmp_path / "one")
+    three = train(settings_for(shapes_dataset, steps_per_execution=3, **options), tmp_path / "three")
+    assert_close(weights_of(one.path), weights_of(three.path), rtol=1e-4, atol=1e-6)
+    for run in (one, three):
+        assert [step for step, _ in run.checkpoints()] == [6, 12]
+        rows = run.history_path.read_text().splitlines()[1:]
+        assert [row.split(",")[0] for row in rows] == (["10", "12"] if run is one else ["12"])
+
+
+def test_steps_that_executions_do_not_divide_are_refused():
+    with pytest.raises(InputError, match="steps must be a multiple of steps_per_execution, got 20 and 3"):
+        settings_for("d", steps_per_execution=3)
 
 
 def make_batch(sizes):
