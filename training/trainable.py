@@ -70,14 +70,14 @@ class TrainableSSD300(SSD300):
         waiting = targets.get("waiting", tf.constant(0.0))
         targets = {name: targets[name] for name in ("labels", "offsets")}
         divisor = sum_over_replicas(self.multibox_loss.count(targets["labels"]))
-        terms, gradients = self._gradients(pixels, targets, divisor)
+        terms, l2, gradients = self._gradients(pixels, targets, divisor)
         variables = self.trainable_variables
         gradients = [
             gradient * self.bias_multiplier if variable.name == "bias" else gradient
             for gradient, variable in zip(gradients, variables, strict=True)
         ]
         self.optimizer.apply_gradients(zip(self._clipped(gradients), variables, strict=True))
-        self.row.add(self._values(terms, pixels, waiting))
+        self.row.add(self._values(terms, l2, pixels, waiting))
         return self.row.result()
 
     def test_step(self, data: Any) -> dict[str, Any]:
@@ -88,11 +88,13 @@ class TrainableSSD300(SSD300):
         pixels, targets = data
         divisor = sum_over_replicas(self.multibox_loss.count(targets["labels"]))
         terms = self._terms(self(pixels, training=False), targets, divisor)
-        self._tested.add(self._values(terms, pixels, tf.constant(0.0)), weight=divisor)
+        self._tested.add(self._values(terms, self._l2(), pixels, tf.constant(0.0)), weight=divisor)
         return self._tested.result()
 
-    def _gradients(self, pixels: tf.Tensor, targets: Targets, divisor: tf.Tensor) -> tuple[LossTerms, list[tf.Tensor]]:
-        """Loss terms and gradients of this replica's share, computed in parts."""
+    def _gradients(
+        self, pixels: tf.Tensor, targets: Targets, divisor: tf.Tensor
+    ) -> tuple[LossTerms, tf.Tensor, list[tf.Tensor]]:
+        """Loss terms, L2 term and gradients of this replica's share, computed in parts."""
         if self.accumulate == 1:
             return self._gradients_of_part(pixels, targets, divisor)
 
@@ -101,36 +103,38 @@ class TrainableSSD300(SSD300):
 
         pixels_of, targets_of = parts(pixels), {name: parts(batch) for name, batch in targets.items()}
 
-        def add(part: tf.Tensor, terms: LossTerms, gradients: list[tf.Tensor]) -> tuple[Any, ...]:
+        def add(part: tf.Tensor, terms: LossTerms, _: tf.Tensor, gradients: list[tf.Tensor]) -> tuple[Any, ...]:
             own = {
                 name: tf.ensure_shape(batch[part], [None, *targets[name].shape[1:]])
                 for name, batch in targets_of.items()
             }
             images = tf.ensure_shape(pixels_of[part], [None, *pixels.shape[1:]])
-            more_terms, more = self._gradients_of_part(images, own, divisor)
+            more_terms, l2, more = self._gradients_of_part(images, own, divisor)
             return (
                 part + 1,
                 LossTerms(*(a + b for a, b in zip(terms, more_terms, strict=True))),
+                l2,
                 [a + tf.cast(b, a.dtype) for a, b in zip(gradients, more, strict=True)],
             )
 
         zeros = [tf.zeros(variable.shape, variable.dtype) for variable in self.trainable_variables]
-        begin = (tf.constant(0), LossTerms(*[tf.constant(0.0)] * len(LossTerms._fields)), zeros)
-        _, terms, gradients = tf.while_loop(
+        begin = (tf.constant(0), LossTerms(*[tf.constant(0.0)] * len(LossTerms._fields)), tf.constant(0.0), zeros)
+        _, terms, l2, gradients = tf.while_loop(
             lambda part, *_: part < self.accumulate, add, begin, parallel_iterations=1, swap_memory=False
         )
-        return terms, gradients
+        return terms, l2, gradients
 
     def _gradients_of_part(
         self, pixels: tf.Tensor, targets: Targets, divisor: tf.Tensor
-    ) -> tuple[LossTerms, list[tf.Tensor]]:
+    ) -> tuple[LossTerms, tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape:
             terms = self._terms(self(pixels, training=True), targets, divisor)
             # The gradients of all parts and replicas are added up, so each has its share of the L2 term.
-            share = self._l2() / (self.accumulate * _replicas())
+            l2 = self._l2()
+            share = l2 / (self.accumulate * _replicas())
             # Without scale_loss float16's small gradients are lost.
             loss = self.optimizer.scale_loss(terms.loss + share)
-        return terms, tape.gradient(loss, self.trainable_variables)
+        return terms, l2, tape.gradient(loss, self.trainable_variables)
 
     def _clipped(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
         """This replica's gradients such that their sum over the replicas, which the optimizer makes, is clipped."""
@@ -161,11 +165,11 @@ class TrainableSSD300(SSD300):
     def _decaying(self) -> Sequence[Any]:
         return [variable for variable in self.trainable_variables if variable.name in ("kernel", "scale")]
 
-    def _values(self, terms: LossTerms, pixels: tf.Tensor, waiting: tf.Tensor) -> tf.Tensor:
+    def _values(self, terms: LossTerms, l2: tf.Tensor, pixels: tf.Tensor, waiting: tf.Tensor) -> tf.Tensor:
         """The values of `step_means.NAMES` of the whole batch, of all replicas."""
         images = tf.cast(tf.shape(pixels)[0], tf.float32)
         sums = sum_over_replicas(tf.stack([terms.loss, terms.confidence, terms.localization, terms.matches, images]))
-        return tf.concat([sums[:3], [self._l2(), sums[3] / tf.maximum(sums[4], 1.0), waiting]], axis=0)
+        return tf.concat([sums[:3], [l2, sums[3] / tf.maximum(sums[4], 1.0), waiting]], axis=0)
 
     def make_train_function(self, force: bool = False) -> None:
         """Makes the function that `fit` calls for each execution: without reports it waits for nothing."""
