@@ -45,7 +45,7 @@ class Finetuned:
 
 
 def finetune(settings: FinetuneSettings, output: str) -> Finetuned:
-    """Trains on a dataset with a recipe for few images, into the run directory `output`; a run begun there goes on.
+    """Trains on a dataset with a recipe for few images, into the run directory `output`; a run begun there resumes.
 
     Adam at 1e-4 with a warm-up and a cosine to zero, VGG16's first three blocks frozen, a moving average of the
     weights, the layers that begin at random rescaled, and after each epoch the validation mAP, by which the best

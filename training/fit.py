@@ -45,7 +45,7 @@ _CHANGEABLE = {"steps", "data_service", "dataset"}  # settings that a resumed ru
 
 
 def train(settings: TrainSettings, output: str | Path) -> RunDirectory:
-    """Trains a new model into the run directory `output`; a run with the same settings there goes on instead.
+    """Trains a new model into the run directory `output`; a run with the same settings there resumes instead.
 
     Raises:
         InputError: the dataset, its identity, the weights or the folder cannot be used, there is nothing to learn, or

@@ -15,7 +15,7 @@ class TrainingStopped(Exception):
 
     def __init__(self, number: int, step: int | None = None) -> None:
         self.number, self.step = number, step
-        where = "" if step is None else f" at step {step:,}, with a checkpoint; the same command goes on from there"
+        where = "" if step is None else f" at step {step:,}, with a checkpoint; the same command resumes from there"
         super().__init__(f"stopped by {signal.Signals(number).name}{where}")
 
 

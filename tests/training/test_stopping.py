@@ -129,7 +129,7 @@ def test_a_signal_saves_and_ends_and_the_same_command_goes_on(shapes_dataset, tm
         assert process.returncode == 128 + number
         step, _ = run.newest_checkpoint()
         assert step > last
-        line = f"ssd300 train: stopped by {number.name} at step {step:,}, with a checkpoint; the same command goes on"
+        line = f"ssd300 train: stopped by {number.name} at step {step:,}, with a checkpoint; the same command resumes"
         assert line in said.splitlines()[-1]
         last = step
 
